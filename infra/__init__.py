@@ -1,0 +1,1 @@
+"""Where the platform runs: the release of its code, and its two places."""
