@@ -1,0 +1,57 @@
+# Every command of the project. `make help` lists them; `make run` and `make test` set up what they need by themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+SOURCES := feature_store spark_jobs plugins dags infra tests
+
+.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill lint format lock clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## the Python environment and the jars, nothing else; the second time there is nothing to do
+	@sh infra/local/setup.sh
+
+run: setup ## the main job: the stack, the data, the daily DAG, its features online (DATA=path DAY=YYYY-MM-DD)
+	@$(PY) -m infra.local run $(if $(DATA),--data '$(DATA)') $(if $(DAY),--day '$(DAY)')
+
+stop: setup ## end every process of the stack; the lake and the tables stay
+	@$(PY) -m infra.local stop
+
+status: setup ## which parts of the stack are up
+	@$(PY) -m infra.local status
+
+env: setup ## export lines for other programs: eval "$$(make -s env)"
+	@$(PY) -m infra.local env
+
+test: lint ## all tests: lint, unit, integration, end to end
+	@$(PY) -m pytest
+
+test-unit: setup ## the tests that need no server and no Spark
+	@$(PY) -m pytest -m unit
+
+test-integration: setup ## the tests with a real Spark, Delta, Cassandra and local AWS
+	@$(PY) -m pytest -m integration
+
+test-e2e: setup ## the tests of the whole stack, through Airflow
+	@$(PY) -m pytest -m e2e
+
+drill: setup ## the lifecycle faults, one by one, through Airflow
+	@$(PY) -m pytest -m drill
+
+lint: setup ## ruff, mypy, shellcheck
+	@.venv/bin/ruff check $(SOURCES)
+	@.venv/bin/ruff format --check --quiet $(SOURCES)
+	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
+	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
+
+format: setup ## rewrite the code in the project's format
+	@.venv/bin/ruff check --fix --quiet $(SOURCES)
+	@.venv/bin/ruff format --quiet $(SOURCES)
+
+lock: setup ## resolve the dependencies anew into requirements.lock
+	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
+
+clean: stop ## remove the stack's data, the environment and the caches
+	@rm -rf .venv .cache .local build

@@ -1,0 +1,168 @@
+"""Where the one-machine stack lives: its folder, its ports, its secrets. Every other module of the stack asks here."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import string
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+ROOT = Path(__file__).resolve().parents[2]
+JARS = ROOT / ".cache" / "jars"
+VENV = ROOT / ".venv"
+REGION: Final = "eu-west-2"
+BUCKET = "feature-store-local"
+KEYSPACE = "feature_store"
+SECRET_NAME = "feature-store/keyspaces"  # noqa: S105 - the name of the secret in Secrets Manager, not its value
+HOST = "127.0.0.1"
+
+# Every process of a stack carries this variable, with the stack's folder as its value: so `make stop` finds all of the
+# stack, orphans of a killed supervisor included, and nothing else.
+MARK = "FEATURE_STORE_STACK"
+
+
+class StackError(Exception):
+    """The person at the terminal has to do something; the message says what. Shown without a traceback, exit 2."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The loopback ports of the stack; each can be set by the environment variable of its name, in capitals."""
+
+    airflow_port: int = 8080
+    aws_port: int = 5055
+    s3_port: int = 5056
+    keyspaces_port: int = 9142
+    cassandra_storage_port: int = 7100
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        """Read the ports, each an integer from 1 to 65535; StackError names a variable that is not."""
+        found = {}
+        for field in fields(cls):
+            name = field.name.upper()
+            text = os.environ.get(name, str(field.default))
+            if not text.isdecimal() or not 0 < int(text) < 65536:
+                raise StackError(f"{name}={text!r} is not a port: give a number from 1 to 65535, or unset {name}.")
+            found[field.name] = int(text)
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once per stack at random; kept in a file that only its owner can read."""
+
+    aws_access_key_id: str
+    aws_secret_access_key: str
+    keyspaces_username: str
+    keyspaces_password: str
+    cassandra_superuser_password: str
+    keystore_password: str
+    airflow_jwt_secret: str
+    airflow_api_secret_key: str
+    airflow_fernet_key: str
+
+    @classmethod
+    def load_or_make(cls, file: Path) -> Secrets:
+        """Read the secrets of a stack, or make them on its first start (mode 0600, whole or not at all)."""
+        if file.exists():
+            return cls(**json.loads(file.read_text()))
+        made = cls._make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            json.dump(made.__dict__, out, indent=1)
+        part.rename(file)
+        return made
+
+    @classmethod
+    def _make(cls) -> Secrets:
+        return cls(
+            aws_access_key_id="AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16)),
+            aws_secret_access_key=secrets.token_urlsafe(30),
+            keyspaces_username="feature_store",
+            keyspaces_password=secrets.token_urlsafe(24),
+            cassandra_superuser_password=secrets.token_urlsafe(24),
+            keystore_password=secrets.token_urlsafe(24),
+            airflow_jwt_secret=secrets.token_hex(32),
+            airflow_api_secret_key=secrets.token_hex(32),
+            airflow_fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack: a folder and its ports. Two stacks with other folders and ports live side by side (the tests do)."""
+
+    home: Path
+    ports: Ports
+
+    @classmethod
+    def from_environment(cls) -> Stack:
+        """The stack that FEATURE_STORE_HOME (default: .local in the project) and the port variables name."""
+        home = Path(os.environ.get("FEATURE_STORE_HOME", ROOT / ".local")).resolve()
+        return cls(home, Ports.from_environment())
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secrets of this stack, made at the first use."""
+        return Secrets.load_or_make(self.home / "secrets.json")
+
+    @property
+    def logs(self) -> Path:
+        """One folder for every log of the stack."""
+        return self.home / "logs"
+
+    @property
+    def ca(self) -> Path:
+        """The PEM of the local certificate authority that signed the Keyspaces stand-in's certificate."""
+        return self.home / "tls" / "ca.pem"
+
+    @property
+    def aws_url(self) -> str:
+        """Endpoint of the local AWS: EMR, Secrets Manager, IAM, STS, EC2 (all but S3)."""
+        return f"http://{HOST}:{self.ports.aws_port}"
+
+    @property
+    def s3_url(self) -> str:
+        """Endpoint of the local S3."""
+        return f"http://{HOST}:{self.ports.s3_port}"
+
+    @property
+    def airflow_url(self) -> str:
+        """Where Airflow's UI and API listen."""
+        return f"http://{HOST}:{self.ports.airflow_port}"
+
+    def aws_environment(self) -> dict[str, str]:
+        """What any AWS client (boto3, aws, S3A, delta-rs) needs to reach the local AWS."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_ENDPOINT_URL_S3": self.s3_url,
+            "AWS_ACCESS_KEY_ID": self.secrets.aws_access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secrets.aws_secret_access_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            # delta-rs and its kin refuse plain HTTP unless told; it never leaves this machine.
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def process_environment(self) -> dict[str, str]:
+        """The whole environment of a process of the stack: nothing of the caller's but its home and its locale."""
+        keep = {
+            k: os.environ[k] for k in ("HOME", "USER", "LANG", "LC_ALL", "TZ", "JAVA_HOME", "TMPDIR") if k in os.environ
+        }
+        ports = {name.upper(): str(port) for name, port in self.ports.__dict__.items()}
+        return {
+            **keep,
+            **ports,
+            **self.aws_environment(),
+            MARK: str(self.home),
+            "FEATURE_STORE_HOME": str(self.home),
+            "PATH": os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)]),
+            "PYTHONUNBUFFERED": "1",
+        }
