@@ -1,0 +1,62 @@
+"""Real servers for the integration tests, one of each for all of them, on free ports and in temporary folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+
+from infra.local.settings import HOST, REGION, Stack
+from tests.support import free_ports, serving
+
+
+@dataclass(frozen=True)
+class RunningCassandra:
+    """What a client of the Keyspaces stand-in needs; the role is an ordinary one, under Keyspaces' limits."""
+
+    stack: Stack
+    host: str
+    port: int
+    username: str
+    password: str
+    ca: Path
+
+
+@dataclass(frozen=True)
+class RunningS3:
+    """What an S3 client needs: `env` for one in a process of its own, `bucket` is there and empty at first."""
+
+    stack: Stack
+    url: str
+    env: dict[str, str]
+    bucket: str
+
+
+@pytest.fixture(scope="session")
+def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCassandra]:
+    stack = Stack(tmp_path_factory.mktemp("cassandra"), free_ports())
+    with serving(stack, "cassandra"):
+        secrets = stack.secrets
+        yield RunningCassandra(
+            stack, HOST, stack.ports.keyspaces_port, secrets.keyspaces_username, secrets.keyspaces_password, stack.ca
+        )
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
+    stack = Stack(tmp_path_factory.mktemp("s3"), free_ports())
+    # delta-rs refuses plain HTTP unless told otherwise.
+    env = {**stack.aws_environment(), "AWS_ALLOW_HTTP": "true"}
+    with serving(stack, "s3"):
+        client = boto3.client(
+            "s3",
+            endpoint_url=stack.s3_url,
+            region_name=REGION,
+            aws_access_key_id=stack.secrets.aws_access_key_id,
+            aws_secret_access_key=stack.secrets.aws_secret_access_key,
+        )
+        client.create_bucket(Bucket="tests", CreateBucketConfiguration={"LocationConstraint": REGION})
+        yield RunningS3(stack, stack.s3_url, env, "tests")

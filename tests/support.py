@@ -1,0 +1,59 @@
+"""What the tests of several folders share: free ports, and parts of the stack run by themselves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from infra.local import parts
+from infra.local.settings import HOST, ROOT, Ports, Stack
+
+START_SECONDS = 120.0
+
+
+def free_ports() -> Ports:
+    """Ports on which nothing listens; all are held at once while they are looked for, so no two are the same."""
+    with ExitStack() as held:
+        found = {}
+        for field in fields(Ports):
+            probe = held.enter_context(socket.socket())
+            probe.bind((HOST, 0))
+            found[field.name] = probe.getsockname()[1]
+    return Ports(**found)
+
+
+@contextmanager
+def serving(stack: Stack, part: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A part of a stack, running and answering; killed at the end if it is still there."""
+    stack.logs.mkdir(parents=True, exist_ok=True)
+    log = stack.logs / f"{part}.log"
+    begun = dt.datetime.now(dt.UTC)
+    with log.open("a") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "infra.local", "serve", part],
+            cwd=ROOT,
+            env={**stack.process_environment(), **environment},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not parts.is_ready(stack, part, begun):
+            assert process.poll() is None, f"{part} ended with {process.returncode}: {last_lines(log)}"
+            assert time.monotonic() < deadline, f"{part} gave no answer: {last_lines(log)}"
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def last_lines(log: Path, count: int = 5) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
