@@ -1,0 +1,216 @@
+"""The real bootstrap script on the local EMR, with a release from S3 and the secret from Secrets Manager."""
+
+import gzip
+import json
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra import release
+from infra.local.aws.node import Node, Settings
+from infra.local.settings import BUCKET, JARS, REGION, ROOT, SECRET_NAME
+from tests.unit.infra.aws import cloud as local_cloud
+from tests.unit.infra.aws.cloud import LOG_URI, Cloud, wait_until
+
+cloud = local_cloud.cloud  # the fixture
+pytestmark = pytest.mark.integration
+
+SCRIPT = ROOT / "EMR" / "emr_bootstrap_script.sh"
+# What JSON, HOCON, sed and a shell each would like to read as something else.
+PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"
+USERNAME = "reader-at-123456789012"
+# Prints a driver configuration as the Java driver's own library reads it.
+READER = """
+import com.typesafe.config.*;
+import java.io.File;
+public class Read {
+    public static void main(String[] args) {
+        Config config = ConfigFactory.parseFile(new File(args[0])).resolve().getConfig("datastax-java-driver");
+        System.out.println(config.root().render(ConfigRenderOptions.concise()));
+    }
+}
+"""
+
+
+class Watcher(threading.Thread):
+    """Collects the arguments of every process of this machine, as any user of it could."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: set[str] = set()
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(0.005):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    self.seen.add((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except OSError:  # it has ended
+                    continue
+
+    def stop(self) -> str:
+        self._stop_asked.set()
+        self.join()
+        return "\n".join(self.seen)
+
+
+@pytest.fixture
+def released(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A small release in S3, with the project's own EMR files; its URI."""
+    root, jars = tmp_path / "root", tmp_path / "jars"
+    shutil.copytree(ROOT / "EMR", root / "EMR")
+    for name in ("feature_store/__init__.py", "spark_jobs/ingest.py"):
+        (root / name).parent.mkdir()
+        (root / name).write_text("print('a job')\n")
+    jars.mkdir()
+    (jars / "connector.jar").write_text("jar")
+    made = release.build(
+        [ROOT / "EMR" / "certs" / f"amazon-root-ca-{n}.pem" for n in (1, 3)], tmp_path / "out", root=root, jars=jars
+    )
+    for key, value in cloud.stack.aws_environment().items():
+        monkeypatch.setenv(key, value)
+    secret = json.dumps({"username": USERNAME, "password": PASSWORD})
+    cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString=secret)
+    return release.publish(made, BUCKET)
+
+
+@pytest.fixture
+def node(cloud: Cloud) -> Iterator[Node]:
+    """A node on which the script can be run by hand."""
+    made = Node(cloud.stack, "j-BYHAND", "i-0", Settings())
+    made.prepare()
+    yield made
+    made.close()
+
+
+def arguments(uri: str, secret: str = SECRET_NAME) -> list[str]:
+    where = ["--keyspaces-host", "127.0.0.1", "--keyspaces-port", "9142", "--region", REGION]
+    return ["--release", uri, "--secret", secret, *where]
+
+
+def bootstrap(node: Node, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = node.environment()
+    return subprocess.run(["bash", SCRIPT, *args], env=environment, capture_output=True, text=True, check=False)
+
+
+def read_driver_config(file: Path, scratch: Path) -> dict:
+    (scratch / "Read.java").write_text(READER)
+    jars = f"{JARS / 'connector'}/*"
+    said = subprocess.run(
+        ["java", "-cp", jars, scratch / "Read.java", file], capture_output=True, text=True, check=True
+    )
+    return dict(json.loads(said.stdout))
+
+
+def test_a_cluster_bootstraps_and_no_secret_is_shown(cloud: Cloud, released: str, tmp_path: Path):
+    action = {"Path": f"{released}/{SCRIPT.name}", "Args": arguments(released)}
+    watcher = Watcher()
+    watcher.start()
+    cluster = cloud.run(BootstrapActions=[{"Name": "feature-store", "ScriptBootstrapAction": action}])
+    status = wait_until(
+        lambda: (now := cloud.status(cluster))["State"] not in {"STARTING", "BOOTSTRAPPING"} and now,
+        "the end of it",
+        60,
+    )
+    arguments_seen = watcher.stop()
+    logs = "\n".join(uploaded_logs(cloud))
+    assert status["State"] == "WAITING", logs
+
+    home = cloud.stack.home / "emr" / cluster / "home" / "feature-store"
+    config = read_driver_config(home / "app.config", tmp_path)
+    assert stat.S_IMODE((home / "app.config").stat().st_mode) == 0o600
+    assert config["basic"]["contact-points"] == ["127.0.0.1:9142"]
+    assert config["basic"]["load-balancing-policy"]["local-datacenter"] == REGION
+    login, tls = config["advanced"]["auth-provider"], config["advanced"]["ssl-engine-factory"]
+    assert (login["username"], login["password"]) == (USERNAME, PASSWORD)
+    assert tls["truststore-path"] == str(home / "truststore.jks")
+
+    listed = subprocess.run(
+        ["keytool", "-list", "-keystore", home / "truststore.jks", "-storepass:env", "STORE"],
+        env={**os.environ, "STORE": tls["truststore-password"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "amazon-root-ca-1, " in listed
+    assert "amazon-root-ca-3, " in listed
+    assert listed.count("trustedCertEntry") == 2
+    assert (home / "spark_jobs" / "ingest.py").read_text() == "print('a job')\n"
+    assert (home / "jars" / "connector.jar").exists()
+
+    # The watcher saw the very programs that handle the secrets, and none of them was given one.
+    assert "get-secret-value" in arguments_seen
+    assert "-storepass:env TRUSTSTORE_PASSWORD" in arguments_seen
+    assert "is ready" in logs
+    for secret in (
+        PASSWORD,
+        json.dumps(PASSWORD),
+        tls["truststore-password"],
+        cloud.stack.secrets.aws_secret_access_key,
+    ):
+        assert secret not in arguments_seen
+        assert secret not in logs
+
+
+def uploaded_logs(cloud: Cloud) -> list[str]:
+    s3 = cloud.client("s3")
+    found = s3.list_objects_v2(Bucket=BUCKET, Prefix="elasticmapreduce/").get("Contents", [])
+    assert LOG_URI.endswith("elasticmapreduce/")
+    return [gzip.decompress(s3.get_object(Bucket=BUCKET, Key=o["Key"])["Body"].read()).decode() for o in found]
+
+
+def test_it_can_be_run_again(released: str, node: Node):
+    first = bootstrap(node, *arguments(released))
+    assert first.returncode == 0, first.stderr
+    old = (node.home / "feature-store" / "app.config").read_text()
+    (node.home / "feature-store" / "stale").touch()
+    assert bootstrap(node, *arguments(released)).returncode == 0
+    assert (node.home / "feature-store" / "app.config").read_text() != old  # a new trust store has a new password
+    assert not (node.home / "feature-store" / "stale").exists()
+    assert [path.name for path in node.home.iterdir() if "part" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        ("no arguments", "an argument is missing"),
+        ("an unknown argument", "--colour is no argument of this script"),
+        ("no release", "has no SHA256SUMS"),
+        ("an upload cut short", "has no SHA256SUMS"),
+        ("a changed file", "files differ from its SHA256SUMS"),
+        ("no secret", "is there a secret nothing in eu-west-2"),
+        ("a secret of another kind", "is there a secret feature-store/keyspaces in eu-west-2"),
+    ],
+)
+def test_a_failing_piece_ends_it_with_one_clear_sentence(
+    cloud: Cloud, released: str, node: Node, break_it: str, said: str
+):
+    s3, prefix = cloud.client("s3"), released.removeprefix(f"s3://{BUCKET}/")
+    args = arguments(released)
+    if break_it == "no arguments":
+        args = []
+    elif break_it == "an unknown argument":
+        args += ["--colour", "red"]
+    elif break_it == "no release":
+        args = arguments(f"s3://{BUCKET}/releases/none")
+    elif break_it == "an upload cut short":
+        s3.delete_object(Bucket=BUCKET, Key=f"{prefix}/SHA256SUMS")
+    elif break_it == "a changed file":
+        s3.put_object(Bucket=BUCKET, Key=f"{prefix}/jars/connector.jar", Body=b"another jar")
+    elif break_it == "no secret":
+        args = arguments(released, "nothing")
+    else:
+        cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString="a bare password")
+    done = bootstrap(node, *args)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("bootstrap: ")
+    assert said in last
+    assert "a bare password" not in done.stderr + done.stdout
+    assert not (node.home / "feature-store").exists()

@@ -1,0 +1,5 @@
+"""The local AWS as a fixture."""
+
+from tests.unit.infra.aws.cloud import cloud
+
+__all__ = ["cloud"]
