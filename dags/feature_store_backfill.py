@@ -1,0 +1,54 @@
+"""The features of a range of days, in one pass of one cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, Param
+from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
+
+DOC = """
+# Features of a range of days
+
+**What it does.** The same as `feature_store_daily`, for all days from *First day* to *Last day* (both included) at
+once: one cluster, and one step of each kind over the whole range.
+
+**Inputs.** What has landed as `.csv` and `.csv.gz` under `s3://BUCKET/Dataset/`, and the readings of earlier runs. It
+does not wait for anything: with nothing landed it fails at once.
+
+**Outputs.** As `feature_store_daily`: Delta `s3://BUCKET/delta/readings` and
+`s3://BUCKET/delta/energy_data_features`, the Keyspaces table `energy_data_features`, reports under
+`s3://BUCKET/runs/DAG_ID/RUN_ID/`. Rows of days outside the range stay.
+
+**Schedule and lag.** None: it is triggered by hand or through the API, with both days. One run at a time; its steps
+take turns with those of the daily runs, so a long range delays the daily features.
+
+**To rerun a day.** Clear the run; or trigger it again with the day as *First day* and *Last day*. A rerun replaces
+rows by the same ones.
+
+**To backfill.** In the UI, *Trigger* and pick the days; or `airflow dags trigger feature_store_backfill --conf
+'{"start": "2013-01-01", "end": "2013-12-31"}'`. An older day written late never replaces the latest features online:
+the day is part of the key.
+
+**Impact of failure.** The range's days keep the features that they had, or have new ones in Delta that are not online
+yet if it was validate or sync that failed. The failed task's log and `verdict` say why and what to do next; the
+cluster is gone.
+"""
+
+with DAG(
+    dag_id="feature_store_backfill",
+    description="Features of a range of days in one cluster: landing to Delta to Keyspaces",
+    doc_md=DOC,
+    schedule=None,
+    # A run before its DAG's start date has no tasks and is a success at once: earlier than any reading.
+    start_date=datetime(2011, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    params={
+        "start": Param(type="string", format="date", title="First day"),
+        "end": Param(type="string", format="date", title="Last day", description="Inclusive"),
+    },
+    tags=["feature-store", "emr", "keyspaces"],
+):
+    build_pipeline(step_timeout=timedelta(hours=12))

@@ -1,0 +1,65 @@
+"""The daily run: yesterday's features, once its readings have landed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
+
+DOC = """
+# Features of one day
+
+**What it does.** Makes an EMR cluster, takes what is new in the landing folder into the readings, computes the day's
+features of every entity (each window ends with that day), validates them, writes them to Keyspaces, reads them back,
+and ends the cluster.
+
+**Inputs.** `.csv` and `.csv.gz` objects under `s3://BUCKET/Dataset/`. An object may say in its metadata `last-day`
+(YYYY-MM-DD) which day its newest reading is of.
+
+**Outputs.** Delta `s3://BUCKET/delta/readings` and `s3://BUCKET/delta/energy_data_features`; the Keyspaces table
+`energy_data_features`; what each job says and the validation report under `s3://BUCKET/runs/DAG_ID/RUN_ID/`.
+
+**Schedule and lag.** Every day at 00:00 UTC, for the day that has just ended. `plan` then waits, without a cluster
+and at most 12 hours, for an object that landed after the end of that day and does not declare an earlier `last-day`.
+Then a cluster starts, and four steps follow one another, each of at most 2 hours.
+
+**To rerun a day.** Clear its run; or trigger the DAG with *First day*. A rerun replaces the day's rows by the same
+ones.
+
+**To backfill.** Trigger this DAG with *First day* and *Last day*, or `feature_store_backfill`: one cluster for the
+whole range. Airflow's own backfill works too, with a cluster for each day; it is right for a few single days.
+
+**Impact of failure.** The day's features are missing online; readers go on getting the newest day before it. Nothing
+is synced that did not pass validation. The failed task's log and `verdict` say why and what to do next; the cluster
+is gone.
+"""
+
+with DAG(
+    dag_id="feature_store_daily",
+    description="Features of the day that has just ended: landing to Delta to Keyspaces",
+    doc_md=DOC,
+    # Midnight UTC with a data interval: the only cron timetable under which scheduled runs, backfills and manual runs
+    # with an interval all mean the same day.
+    schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+    # A run before its DAG's start date has no tasks and is a success at once: earlier than any reading.
+    start_date=datetime(2011, 1, 1, tzinfo=UTC),
+    catchup=False,
+    # A day that waits for its file must not hold up the next one; the lake's pool keeps the writers apart.
+    max_active_runs=3,
+    default_args=DEFAULT_ARGS,
+    params={
+        "start": Param(
+            None, type=["null", "string"], format="date", title="First day", description="Empty: the run's own day"
+        ),
+        "end": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Last day",
+            description="Inclusive. Empty: the first day",
+        ),
+    },
+    tags=["feature-store", "emr", "keyspaces"],
+):
+    build_pipeline(step_timeout=timedelta(hours=2))

@@ -1,0 +1,54 @@
+"""What the operators ask EMR about clusters; every function takes a boto3 EMR client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from mypy_boto3_emr import EMRClient
+    from mypy_boto3_emr.literals import ClusterStateType
+    from mypy_boto3_emr.type_defs import ClusterTypeDef
+
+LIVE: tuple[ClusterStateType, ...] = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
+GONE: tuple[ClusterStateType, ...] = ("TERMINATED", "TERMINATED_WITH_ERRORS")
+
+Tag: TypeAlias = Mapping[str, str]
+
+
+def find_clusters(
+    emr: EMRClient, name: str, tags: Iterable[Tag], states: Iterable[ClusterStateType] = LIVE
+) -> list[str]:
+    """Return the ids of the clusters in one of the states that carry this name and all of these tags, newest first.
+
+    Tags too: by them a deployment tells its clusters from those of another one in the same account, whose runs may have
+    the same names.
+    """
+    wanted = {(tag["Key"], tag["Value"]) for tag in tags}
+    pages = emr.get_paginator("list_clusters").paginate(ClusterStates=list(states))
+    named = [cluster for page in pages for cluster in page["Clusters"] if cluster["Name"] == name]
+    named.sort(key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"], reverse=True)
+    return [cluster["Id"] for cluster in named if wanted <= _tags(emr, cluster["Id"])]
+
+
+def _tags(emr: EMRClient, cluster_id: str) -> set[tuple[str, str]]:
+    tags = emr.describe_cluster(ClusterId=cluster_id)["Cluster"].get("Tags", [])
+    return {(tag["Key"], tag["Value"]) for tag in tags}
+
+
+def describe_cluster(emr: EMRClient, cluster_id: str) -> ClusterTypeDef | None:
+    """Describe a cluster; None if EMR has never heard of it or has forgotten it (it does after two months)."""
+    try:
+        return emr.describe_cluster(ClusterId=cluster_id)["Cluster"]
+    except emr.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] == "InvalidRequestException":
+            return None
+        raise
+
+
+def state_and_reason(cluster: Mapping[str, Any]) -> str:
+    """Say a cluster's state and, as far as EMR tells, why: `TERMINATED_WITH_ERRORS (BOOTSTRAP_FAILURE: ...)`."""
+    status = cluster["Status"]
+    reason = status.get("StateChangeReason", {})
+    told = ": ".join(text for text in (reason.get("Code"), reason.get("Message")) if text)
+    return f"{status['State']} ({told})" if told else str(status["State"])

@@ -1,0 +1,126 @@
+"""The one pipeline that every DAG of features runs, for a day as for a range of days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import WeightRule, chain, task
+
+from feature_store.energy import ENERGY
+from feature_store_airflow.create_cluster import CreateClusterOperator
+from feature_store_airflow.plan import PlanSensor
+from feature_store_airflow.settings import (
+    CLUSTER_ID,
+    END,
+    FEATURES,
+    LANDING,
+    READINGS,
+    RUN_FOLDER,
+    START,
+    load_cluster_spec,
+    setting,
+)
+from feature_store_airflow.step import NODE_FOLDER, StepOperator
+from feature_store_airflow.terminate_cluster import TerminateClusterOperator
+from feature_store_airflow.verdict import judge_run
+from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
+
+# Made by the deployment with one slot. Delta's log on S3 takes one writer at a time, and runs overlap (a day that waits
+# for its file, a backfill): a step that writes a table holds the slot, as does sync, so that of two runs of one day the
+# features that were written last are also the ones that are online last. validate holds none: it reads snapshots, and
+# would be no safer for it, as another run's step may come between any two steps of this one; nor do waits hold any.
+# A slot is held by a task, not by its step: between the loss of a worker and its cluster's end two writers can meet.
+LAKE = "feature_store_lake"
+
+DAYS = ("--start", START, "--end", END)
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "feature-store",
+    # For lost workers and AWS calls that failed: a retry takes the cluster or the step that is there. What would fail
+    # again (refused days, a failed bootstrap action or step) is not retried, see FeatureStoreFailure. The delay between
+    # tries is Airflow's own setting, core.default_task_retry_delay.
+    "retries": 1,
+}
+
+
+def build_pipeline(*, step_timeout: timedelta) -> None:
+    """Add the pipeline's tasks to the DAG that is being defined.
+
+    Args:
+        step_timeout: how long each step may take; then it is cancelled and its task fails.
+    """
+    spec = load_cluster_spec()
+    plan = PlanSensor(
+        task_id="plan",
+        mode="reschedule",
+        poke_interval=timedelta(minutes=1),
+        timeout=timedelta(hours=12),
+        execution_timeout=timedelta(minutes=5),
+    )
+    create = CreateClusterOperator(task_id="create_cluster", request=spec, execution_timeout=timedelta(minutes=10))
+    ready = WaitForClusterSensor(
+        task_id="wait_for_cluster",
+        job_flow_id=CLUSTER_ID,
+        timeout=timedelta(minutes=40),
+        execution_timeout=timedelta(minutes=45),
+    )
+    steps = _steps(step_timeout)
+    terminate = TerminateClusterOperator(
+        task_id="terminate_cluster",
+        cluster_name=spec["Name"],
+        cluster_tags=spec["Tags"],
+        deadline=timedelta(minutes=20),
+        # More tries than elsewhere: each that is missed is paid for until the cluster's idle time is over.
+        retries=3,
+        execution_timeout=timedelta(minutes=30),
+    ).as_teardown(setups=create)
+    order = [each.task_id for each in (plan, create, ready, *steps, terminate)]
+    verdict = task(task_id="verdict", execution_timeout=timedelta(minutes=5))(judge_run)(order)
+    chain(plan, create, ready, *steps, terminate)
+    # A teardown too, or Airflow would count the leaf before it; and the one whose failure fails the run.
+    chain(terminate, verdict.as_teardown(setups=create, on_failure_fail_dagrun=True))
+
+
+def _steps(timeout: timedelta) -> list[StepOperator]:
+    """Return the steps, first to last."""
+    writes: dict[str, Any] = {
+        "pool": LAKE,
+        # Of the tasks that wait for the slot the one nearest to its run's end goes first: fewer clusters stand idle.
+        "weight_rule": WeightRule.UPSTREAM,
+    }
+    tables = ("--readings", READINGS, "--features", FEATURES)
+    return [
+        StepOperator(
+            task_id="ingest",
+            job="ingest",
+            # No days: it takes what is new in the landing folder, as a late reading changes features of later days and
+            # the windows of the planned days reach back a year.
+            arguments=("--source", LANDING, "--readings", READINGS),
+            execution_timeout=timeout,
+            **writes,
+        ),
+        StepOperator(
+            task_id="featurize", job="featurize", arguments=(*tables, *DAYS), execution_timeout=timeout, **writes
+        ),
+        StepOperator(
+            task_id="validate",
+            job="validate",
+            arguments=(*tables, *DAYS, "--report", f"{RUN_FOLDER}/validation_report.json"),
+            execution_timeout=timeout,
+        ),
+        StepOperator(
+            task_id="sync",
+            job="sync",
+            arguments=(
+                *("--features", FEATURES),
+                *("--keyspace", setting("keyspaces.keyspace")),
+                *("--table", ENERGY.name),
+                *DAYS,
+            ),
+            # Spark expands the pattern itself; only this job needs the Cassandra connector.
+            spark_options=("--jars", f"{NODE_FOLDER}/jars/*.jar"),
+            execution_timeout=timeout,
+            **writes,
+        ),
+    ]

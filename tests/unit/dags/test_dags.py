@@ -1,0 +1,190 @@
+"""The DAGs as Airflow sees them: what there is, how it hangs together, what each task is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.exceptions import ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+DAG_IDS = ["feature_store_backfill", "feature_store_daily"]
+EDGES = {
+    "plan": {"create_cluster"},
+    "create_cluster": {"wait_for_cluster", "terminate_cluster", "verdict"},
+    "wait_for_cluster": {"ingest"},
+    "ingest": {"featurize"},
+    "featurize": {"validate"},
+    "validate": {"sync"},
+    "sync": {"terminate_cluster"},
+    "terminate_cluster": {"verdict"},
+    "verdict": set(),
+}
+WRITERS = {"ingest", "featurize", "sync"}
+HEADINGS = (
+    "What it does",
+    "Inputs",
+    "Outputs",
+    "Schedule and lag",
+    "To rerun a day",
+    "To backfill",
+    "Impact of failure",
+)
+
+# In a process of its own: what the tests have imported already costs no time, and may have opened what it liked.
+PARSE = """
+import os, runpy, sys, time
+import airflow.sdk
+import airflow.providers.amazon.aws.hooks.base_aws
+
+def deny(event, arguments):
+    # A local socket pair is asyncio's own; everything that reaches out goes by one of these.
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        raise RuntimeError(f"{event} at parse time: {arguments}")
+
+sys.addaudithook(deny)
+for file in sys.argv[1:]:
+    began = time.process_time()
+    runpy.run_path(file)
+    print(time.process_time() - began)
+"""
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(str(ROOT / "dags"))
+
+
+@pytest.fixture(params=DAG_IDS)
+def dag(request, bag) -> Any:
+    return bag.dags[request.param]
+
+
+def test_all_dags_load_and_these_are_all(bag) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == DAG_IDS
+
+
+def test_a_file_has_one_dag_of_its_name(dag) -> None:
+    assert Path(dag.fileloc).stem == dag.dag_id
+
+
+def test_the_edges(dag) -> None:
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == EDGES
+
+
+def test_the_cluster_is_torn_down_whatever_happens(dag) -> None:
+    create, terminate, verdict = (dag.get_task(name) for name in ("create_cluster", "terminate_cluster", "verdict"))
+    assert [task.task_id for task in dag.tasks if task.is_setup] == ["create_cluster"]
+    assert [task.task_id for task in dag.tasks if task.is_teardown] == ["terminate_cluster", "verdict"]
+    assert create in terminate.upstream_list
+    assert create in verdict.upstream_list
+
+
+def test_the_verdict_alone_decides_the_run(dag) -> None:
+    assert [task.task_id for task in dag.tasks if task.on_failure_fail_dagrun] == ["verdict"]
+    assert [task.task_id for task in dag.leaves] == ["verdict"]
+
+
+def test_owner_retries_and_timeouts(dag) -> None:
+    assert dag.dagrun_timeout is None, "it would skip the teardown"
+    for task in dag.tasks:
+        assert task.owner == "feature-store"
+        assert task.retries == (3 if task.task_id == "terminate_cluster" else 1)
+        assert timedelta() < task.execution_timeout <= timedelta(hours=12)
+
+
+def test_waits_end_before_their_tasks_do(dag) -> None:
+    ready, terminate = dag.get_task("wait_for_cluster"), dag.get_task("terminate_cluster")
+    assert ready.timeout < ready.execution_timeout.total_seconds()
+    assert terminate.deadline < terminate.execution_timeout
+
+
+def test_writers_of_the_lake_share_its_one_slot(dag) -> None:
+    assert {task.task_id for task in dag.tasks if task.pool == "feature_store_lake"} == WRITERS
+    assert all(task.pool_slots == 1 for task in dag.tasks)
+    # Upstream: the nearer to the end of its run, the sooner a task gets the slot.
+    assert {task.weight_rule.value for task in dag.tasks if task.task_id in WRITERS} == {"upstream"}
+
+
+def test_no_task_is_handed_to_a_trigger(dag) -> None:
+    """The provider's triggers ignore target states and can't take their delay from a setting."""
+    assert not [task.task_id for task in dag.tasks if getattr(task, "deferrable", False)]
+
+
+def test_the_plan_gives_its_worker_back_while_it_waits(dag) -> None:
+    plan = dag.get_task("plan")
+    assert (plan.mode, plan.poke_interval, plan.timeout) == ("reschedule", 60, 12 * 3600)
+
+
+def test_docs_say_what_an_operator_of_the_dag_needs(dag) -> None:
+    for heading in HEADINGS:
+        assert f"**{heading}.**" in dag.doc_md
+    assert dag.description
+    assert "feature-store" in dag.tags
+
+
+def test_schedules(bag) -> None:
+    daily, backfill = bag.dags["feature_store_daily"], bag.dags["feature_store_backfill"]
+    assert daily.timetable == type(daily.timetable)("0 0 * * *", timezone="UTC")
+    assert type(daily.timetable).__name__ == "CronDataIntervalTimetable"
+    assert daily.start_date == backfill.start_date == datetime(2011, 1, 1, tzinfo=UTC)
+    assert (daily.catchup, backfill.catchup) == (False, False)
+    assert (daily.max_active_runs, backfill.max_active_runs) == (3, 1)
+    assert type(backfill.timetable).__name__ == "NullTimetable"
+
+
+def check(dag: Any, conf: dict[str, Any]) -> None:
+    """Check a trigger's conf as the API server does, on the DAG that it reads from the database."""
+    served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    served.params.deep_merge(conf).validate()
+
+
+@pytest.mark.parametrize(
+    "conf", [{}, {"start": "2014-02-27"}, {"start": "2014-02-26", "end": "2014-02-27"}, {"start": None}]
+)
+def test_days_that_the_daily_dag_takes(bag, conf) -> None:
+    check(bag.dags["feature_store_daily"], conf)
+
+
+def test_days_that_the_backfill_takes(bag) -> None:
+    check(bag.dags["feature_store_backfill"], {"start": "2014-02-26", "end": "2014-02-27"})
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf"),
+    [
+        ("feature_store_daily", {"start": "2014-02-30"}),
+        ("feature_store_daily", {"end": "yesterday"}),
+        ("feature_store_daily", {"start": 20140227}),
+        ("feature_store_backfill", {}),
+        ("feature_store_backfill", {"start": "2014-02-26"}),
+        ("feature_store_backfill", {"end": "2014-02-26"}),
+        ("feature_store_backfill", {"start": "2014-02-26", "end": None}),
+        ("feature_store_backfill", {"start": "2014-02-26", "end": "2014-02-30"}),
+    ],
+)
+def test_days_that_are_refused_at_the_trigger(bag, dag_id, conf) -> None:
+    with pytest.raises(ParamValidationError):
+        check(bag.dags[dag_id], conf)
+
+
+def test_parsing_is_quick_and_talks_to_nobody(tmp_path) -> None:
+    files = [str(ROOT / "dags" / f"{dag_id}.py") for dag_id in DAG_IDS]
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE, *files],
+        env={"PATH": "", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(float(seconds) < 2 for seconds in done.stdout.split()), done.stdout

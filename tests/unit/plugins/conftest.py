@@ -1,0 +1,164 @@
+"""An EMR for the operators' tests: a real boto3 client, which checks each request, over states that a test sets."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+TAGS = [{"Key": "Project", "Value": "feature-store"}, {"Key": "run_id", "Value": "r1"}]
+EPOCH = dt.datetime(2014, 2, 28, tzinfo=dt.UTC)
+
+
+@dataclass
+class Thing:
+    """A cluster or a step: each time it is described it goes on to the next of its states, until the last."""
+
+    id: str
+    name: str
+    states: list[str]
+    reason: dict[str, str] = field(default_factory=dict)
+    failure: dict[str, str] = field(default_factory=dict)
+    tags: list[dict[str, str]] = field(default_factory=list)
+    steps: list[Thing] = field(default_factory=list)
+    number: int = 0
+
+    @property
+    def state(self) -> str:
+        return self.states[0]
+
+    def next_status(self) -> dict[str, Any]:
+        status = self.status()
+        if len(self.states) > 1:
+            self.states.pop(0)
+        return status
+
+    def status(self) -> dict[str, Any]:
+        created = {"CreationDateTime": EPOCH + dt.timedelta(minutes=self.number)}
+        failure = {"FailureDetails": self.failure} if self.failure else {}
+        return {"State": self.state, "StateChangeReason": self.reason, "Timeline": created, **failure}
+
+
+class FakeEmr:
+    """Answers the calls of one client from `clusters`, and keeps them in `calls`."""
+
+    log_uri = "s3n://lake/elasticmapreduce/"
+
+    def __init__(self, client: Any) -> None:
+        self.clusters: dict[str, Thing] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.fail_next: dict[str, tuple[str, str]] = {}
+        self.new_states = ["PENDING", "RUNNING", "COMPLETED"]
+        self.on_new_step: Callable[[], Any] = lambda: None
+        self.client = client
+        self._asked: dict[str, Any] = {}
+
+    def cluster(self, cluster_id: str = "j-1", *states: str, name: str = "c", **more: Any) -> Thing:
+        """Make a cluster that goes through these states."""
+        more = {"tags": TAGS, "number": len(self.clusters), **more}
+        self.clusters[cluster_id] = Thing(cluster_id, name, list(states or ["WAITING"]), **more)
+        return self.clusters[cluster_id]
+
+    def step(self, step_id: str, name: str, *states: str) -> Thing:
+        """Add a step to the newest cluster."""
+        made = Thing(step_id, name, list(states))
+        list(self.clusters.values())[-1].steps.append(made)
+        return made
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        return [params for name, params in self.calls if name == operation]
+
+    def keep(self, params: dict[str, Any], **_: Any) -> None:
+        self._asked = params
+
+    def answer(self, model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+        params = self._asked
+        self.calls.append((model.name, params))
+        if model.name in self.fail_next:
+            return self._error(*self.fail_next.pop(model.name))
+        cluster_id = params.get("ClusterId") or params.get("JobFlowId")
+        if cluster_id and cluster_id not in self.clusters:
+            return self._error("InvalidRequestException", f"Cluster id '{cluster_id}' is not valid.")
+        body = getattr(self, model.name)(params, self.clusters.get(cluster_id or ""))
+        return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPStatusCode": 200}, **body}
+
+    @staticmethod
+    def _error(code: str, message: str) -> tuple[Any, dict[str, Any]]:
+        error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        return SimpleNamespace(status_code=400), error
+
+    def ListClusters(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802
+        found = [each for each in self.clusters.values() if each.state in params["ClusterStates"]]
+        return {"Clusters": [{"Id": each.id, "Name": each.name, "Status": each.status()} for each in found]}
+
+    def DescribeCluster(self, _: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        described = {"Id": it.id, "Name": it.name, "Tags": it.tags, "LogUri": self.log_uri}
+        return {"Cluster": {**described, "Status": it.next_status()}}
+
+    def RunJobFlow(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802
+        made = self.cluster(f"j-{len(self.clusters) + 1}", "STARTING", name=params["Name"], tags=params["Tags"])
+        return {"JobFlowId": made.id}
+
+    def TerminateJobFlows(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802
+        for cluster_id in params["JobFlowIds"]:
+            self.clusters[cluster_id].states = ["TERMINATING", "TERMINATING", "TERMINATED"]
+        return {}
+
+    def AddJobFlowSteps(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        (step,) = params["Steps"]
+        it.steps.insert(0, Thing(f"s-{len(it.steps) + 1}", step["Name"], list(self.new_states)))
+        self.on_new_step()
+        return {"StepIds": [it.steps[0].id]}
+
+    def ListSteps(self, _: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        return {"Steps": [{"Id": each.id, "Name": each.name, "Status": each.status()} for each in it.steps]}
+
+    def DescribeStep(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        step = next(each for each in it.steps if each.id == params["StepId"])
+        return {"Step": {"Id": step.id, "Name": step.name, "Status": step.next_status()}}
+
+    def CancelSteps(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        for step in it.steps:
+            if step.id in params["StepIds"]:
+                step.states = ["CANCELLED"]
+        return {"CancelStepsInfoList": []}
+
+
+@pytest.fixture
+def emr(clients: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEmr]:
+    """The EMR that hooks talk to, and an S3 for its logs."""
+    from airflow.providers.amazon.aws.hooks.emr import EmrHook
+
+    fake = FakeEmr(clients("emr"))
+    handlers = {"provide-client-params.emr.*": fake.keep, "before-call.emr.*": fake.answer}
+    for event, handler in handlers.items():
+        fake.client.meta.events.register(event, handler)
+    monkeypatch.setattr(EmrHook, "conn", fake.client)
+    yield fake
+    for event, handler in handlers.items():
+        fake.client.meta.events.unregister(event, handler)
+
+
+@pytest.fixture
+def perform(context_of: Any) -> Any:
+    """Run an operator as a task of its DAG: templates first; returns its result, its context afterwards."""
+
+    def run(task: Any, **xcoms: Any) -> tuple[Any, dict[str, Any]]:
+        context = context_of(task)
+        for task_id, value in xcoms.items():
+            context["ti"].xcoms[task_id, "return_value"] = value
+        ready = task.prepare_for_execution()
+        ready.render_template_fields(context)
+        context["task"] = ready
+        try:
+            context["result"] = ready.execute(context)
+        except BaseException as error:
+            error.context = context  # type: ignore[attr-defined] # for tests that look at what it left behind
+            raise
+        return context["result"], context
+
+    return run
