@@ -15,6 +15,8 @@ def spark_defaults(jar_sets: Sequence[str]) -> dict[str, str]:
     return {
         "spark.master": "local[2]",
         "spark.driver.memory": "2g",
+        # Jobs of a minute on two cores: the second compiler and the parallel collector cost more than they give.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.driver.host": HOST,
         "spark.driver.bindAddress": HOST,
         "spark.driver.extraClassPath": ":".join(f"{JARS / name}/*" for name in jar_sets),

@@ -1,0 +1,83 @@
+"""The command line of the one-machine stack; the Makefile's targets call it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+from infra.local.settings import BUCKET, HOST, VENV, Stack, StackError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; exit 0 done, 1 the run failed, 2 something for the person to do."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="the main job: stack up, data landed, the daily DAG run and watched")
+    run.add_argument("--data", help="a CSV, a CSV.gz or a folder of them (default: generated readings)")
+    run.add_argument("--day", help="the day to compute, YYYY-MM-DD (default: the newest in the data)")
+    commands.add_parser("stop", help="end every process of the stack")
+    commands.add_parser("status", help="which parts are up")
+    commands.add_parser("env", help="print export lines for other programs, while the stack is up")
+    serve = commands.add_parser("serve", help="run one part of the stack in the foreground")
+    serve.add_argument("part")
+    arguments = parser.parse_args(argv)
+    try:
+        return _dispatch(arguments)
+    except StackError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    # Imported late: each command pays only for what it needs, and `serve` is on the way of every process of the stack.
+    from infra.local import stack  # noqa: PLC0415
+
+    this = Stack.from_environment()
+    match arguments.command:
+        case "run":
+            from infra.local import main_job  # noqa: PLC0415 - as above
+
+            try:
+                main_job.run(arguments.data, arguments.day)
+            except main_job.RunFailedError as error:
+                print(error, file=sys.stderr)  # noqa: T201
+                return 1
+        case "stop":
+            stack.down(this)
+        case "status":
+            for part, state in stack.status(this).items():
+                print(f"{part:<22}{state}")  # noqa: T201
+        case "env":
+            if not stack.is_up(this):
+                raise StackError("The stack is not up: start it with `make run`.")
+            for name, value in environment(this).items():
+                print(f"export {name}={shlex.quote(value)}")  # noqa: T201
+            print(f'export PATH={shlex.quote(str(VENV / "bin"))}:"$PATH"')  # noqa: T201
+        case "serve":
+            stack.serve(arguments.part)
+    return 0
+
+
+def environment(this: Stack) -> dict[str, str]:
+    """Collect what any other program needs to look inside the running stack."""
+    from infra.local import prepare  # noqa: PLC0415 - as above
+
+    return {
+        **this.aws_environment(),
+        "AIRFLOW_URL": this.airflow_url,
+        "AIRFLOW_HOME": str(this.home / "airflow"),
+        "FEATURE_STORE_BUCKET": BUCKET,
+        "READINGS_URI": f"s3://{BUCKET}/delta/readings",
+        "FEATURES_URI": f"s3://{BUCKET}/delta/energy_data_features",
+        "KEYSPACES_HOST": HOST,
+        "KEYSPACES_PORT": str(this.ports.keyspaces_port),
+        "KEYSPACES_USERNAME": this.secrets.keyspaces_username,
+        "KEYSPACES_PASSWORD": this.secrets.keyspaces_password,
+        "KEYSPACES_CA": str(this.ca),
+        "KEYSPACES_DRIVER_CONFIG": str(prepare.driver_config(this)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What a deployment does once on AWS, done for one machine: bucket, tables, code, node, settings of the DAGs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+
+from feature_store import cql, online
+from infra import release
+from infra.local import airflow, cassandra
+from infra.local.airflow_api import AirflowApi
+from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+DAGS = ("feature_store_daily", "feature_store_backfill")
+POOL = "feature_store_lake"
+DAGS_PARSED_WITHIN = 120.0  # seconds; a cold dag-processor on two busy cores was seen to take 40
+
+
+def prepare(stack: Stack, progress: Callable[[str], None]) -> None:
+    """Make everything that the DAGs find ready-made on AWS. Safe to repeat: what is there stays as it is.
+
+    Needs the stack to be up and the AWS variables of Stack.aws_environment in os.environ.
+    """
+    s3: S3Client = boto3.client("s3")
+    _make_bucket(s3)
+    cassandra.prepare_roles(stack)
+    _apply_schema(stack)
+    progress("keyspace and table are there (Keyspaces/*.cql)")
+    published = release.publish(release.build([stack.ca], stack.home / "release"), BUCKET)
+    progress(f"code is published: {published}")
+    install_node(stack, published)
+    airflow.write_variables(stack, _dag_settings(stack, published))
+    _make_dags_ready(stack)
+    progress("the DAGs are parsed")
+
+
+def node_home(stack: Stack) -> Path:
+    """Name the home folder of this machine as a node: jobs started by hand find the driver's configuration there."""
+    return stack.home / "node"
+
+
+def driver_config(stack: Stack) -> Path:
+    """Name the Java driver's configuration file for jobs that are started by hand."""
+    return node_home(stack) / "feature-store" / "app.config"
+
+
+def install_node(stack: Stack, release_uri: str) -> None:
+    """Run the EMR bootstrap script on this machine, so that jobs started by hand are set up as steps are."""
+    log = stack.logs / "node-bootstrap.log"
+    node_home(stack).mkdir(parents=True, exist_ok=True)
+    with log.open("w") as out:
+        done = subprocess.run(
+            ["bash", str(ROOT / "EMR" / "emr_bootstrap_script.sh"), *bootstrap_arguments(stack, release_uri)],
+            env={**stack.process_environment(), "HOME": str(node_home(stack))},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise StackError(f"The EMR bootstrap script failed on this machine: {' '.join(last)} (all of it: {log}).")
+
+
+def bootstrap_arguments(stack: Stack, release_uri: str) -> list[str]:
+    """List the bootstrap script's arguments, as EMR/cluster.json gives them."""
+    port = str(stack.ports.keyspaces_port)
+    where = ["--keyspaces-host", HOST, "--keyspaces-port", port, "--region", REGION]
+    return ["--release", release_uri, "--secret", SECRET_NAME, *where]
+
+
+def _make_bucket(s3: S3Client) -> None:
+    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def _apply_schema(stack: Stack) -> None:
+    with online.connect(
+        host=HOST,
+        port=stack.ports.keyspaces_port,
+        username=stack.secrets.keyspaces_username,
+        password=stack.secrets.keyspaces_password,
+        ca=stack.ca,
+        region=REGION,
+    ) as connection:
+        for name in ("Keyspace.cql", "Table_Schema.cql"):
+            cql.apply(connection.session, (ROOT / "Keyspaces" / name).read_text())
+
+
+def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
+    subnets = boto3.client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    return {
+        "bucket": BUCKET,
+        "region": REGION,
+        "release": release_uri.rsplit("/", 1)[-1],
+        "keyspaces": {
+            "host": HOST,
+            "port": stack.ports.keyspaces_port,
+            "secret": SECRET_NAME,
+            "keyspace": KEYSPACE,
+        },
+        "subnet_id": subnets[0]["SubnetId"],
+        "job_flow_role": "feature-store-emr-node",
+        "service_role": "feature-store-emr",
+        # EMR on AWS is polled every half minute; a local answer costs nothing.
+        "poll_seconds": 1,
+    }
+
+
+def _make_dags_ready(stack: Stack) -> None:
+    api = AirflowApi(stack.airflow_url)
+    api.ensure_pool(POOL, 1, "Delta on S3 has one writer at a time")
+    deadline = time.monotonic() + DAGS_PARSED_WITHIN
+    while missing := set(DAGS) - api.dags():
+        if errors := api.import_errors():
+            raise StackError("Airflow can't load the DAGs: " + "; ".join(errors))
+        if time.monotonic() > deadline:
+            names = " and ".join(sorted(missing))
+            log = stack.logs / "airflow-dag-processor.log"
+            raise StackError(f"Airflow has not parsed {names} within {DAGS_PARSED_WITHIN:.0f} s: see {log}.")
+        time.sleep(0.5)

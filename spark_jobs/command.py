@@ -1,0 +1,101 @@
+"""What every job's command line has in common: arguments, session, the summary, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from feature_store.calendar import DayRange, parse_day
+from spark_jobs import storage
+from spark_jobs.errors import JobError, Summary, VerdictError, first_cause
+
+Work = Callable[[SparkSession, argparse.Namespace], Summary]
+
+DONE, FAILED = 0, 1  # argparse ends the process with 2 when the arguments are bad
+
+log = logging.getLogger(__name__)
+
+
+def parser(job: str, description: str, *, days_required: bool = True) -> argparse.ArgumentParser:
+    """Make a parser with what all jobs take: --start, --end, --summary."""
+    made = argparse.ArgumentParser(prog=job, description=description, allow_abbrev=False)
+    for name, what in (("--start", "first"), ("--end", "last")):
+        made.add_argument(name, type=_day, required=days_required, metavar="YYYY-MM-DD", help=f"{what} day, included")
+    made.add_argument("--summary", metavar="URI", help="also write the summary, or the error, to this file as JSON")
+    return made
+
+
+def execute(arguments: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None = None) -> int:
+    """Run a job from its command line to its exit status; the last line on stdout is its summary as JSON.
+
+    Bad arguments end the process with status 2 before there is a JVM.
+    """
+    args = arguments.parse_args(argv)
+    if (args.start is None) != (args.end is None):
+        arguments.error("--start and --end go together")
+    try:
+        args.days = DayRange(args.start, args.end) if args.start else None
+    except ValueError as error:
+        arguments.error(str(error))
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    return _run(arguments.prog, work, args)
+
+
+def _run(job: str, work: Work, args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    summary: Summary
+    spark = None
+    try:
+        spark = _session(job)
+        summary = work(spark, args)
+        error = None
+    except JobError as known:
+        error = str(known)
+        summary = known.summary if isinstance(known, VerdictError) else {}
+    except Exception as unexpected:
+        # The process ends here: whatever it was, its whole trace goes to the log and one sentence below it.
+        log.exception("%s failed", job)
+        error = f"unexpected error: {first_cause(unexpected)}"
+        summary = {}
+    seconds = round(time.monotonic() - began, 1)
+    days = {name: str(day) if day else None for name, day in (("start", args.start), ("end", args.end))}
+    summary = {"job": job, **days, "seconds": seconds, **summary, **({"error": error} if error else {})}
+    error = _publish(spark, args.summary, summary) or error
+    if spark:
+        spark.stop()
+    if error:
+        print(f"{job}: {error}", file=sys.stderr)  # noqa: T201 - the sentence that a person looks for
+    print(json.dumps(summary), flush=True)  # noqa: T201 - the contract with whoever started the job
+    return FAILED if error else DONE
+
+
+def _publish(spark: SparkSession | None, uri: str | None, summary: Summary) -> str | None:
+    """Write the summary where --summary says, and what to say if that fails."""
+    if not (spark and uri):
+        return None
+    try:
+        storage.write_text(spark, uri, json.dumps(summary) + "\n")
+    except JobError as error:
+        summary.setdefault("error", str(error))
+        return str(error)
+    return None
+
+
+def _session(job: str) -> SparkSession:
+    """The session; what it runs on and with comes from spark-defaults.conf or spark-submit."""
+    return SparkSession.builder.appName(job).getOrCreate()
+
+
+def _day(text: str) -> Any:  # noqa: ANN401 - argparse's types are untyped
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

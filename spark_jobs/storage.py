@@ -1,0 +1,98 @@
+"""Files through Hadoop's file systems, so that a URI may be s3://, s3a:// or a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
+from pyspark.sql import SparkSession
+
+from spark_jobs.errors import JobError, first_cause
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as its file system lists it; modified is in milliseconds since 1970."""
+
+    path: str
+    size: int
+    modified: int
+
+
+def csv_files(spark: SparkSession, uri: str) -> list[File]:
+    """List a CSV file, or those of a folder all the way down, gzipped or not, sorted by path.
+
+    Names that start with _ or . are hidden, as everywhere in Spark.
+
+    Raises:
+        JobError: there is no such file or folder, or no CSV in it.
+    """
+    system, path = _open(spark, uri)
+    try:
+        found = system.listFiles(path, True)
+        files = []
+        while found.hasNext():
+            status = found.next()
+            name = str(status.getPath().getName())
+            if name.endswith(CSV_SUFFIXES) and not name.startswith(("_", ".")):
+                files.append(File(status.getPath().toString(), status.getLen(), status.getModificationTime()))
+    except Py4JJavaError as error:
+        if "FileNotFoundException" in str(error.java_exception):
+            raise JobError(f"{uri} does not exist: nothing has landed there.") from error
+        raise
+    if not files:
+        raise JobError(f"{uri} holds no .csv and no .csv.gz file: nothing has landed there.")
+    return sorted(files, key=lambda file: file.path)
+
+
+def first_line(spark: SparkSession, path: str) -> str:
+    """Read the first line of a text file, gzipped or not; empty for an empty file.
+
+    Raises:
+        JobError: it can't be read, or is not the gzip that its name says.
+    """
+    jvm: Any = spark._jvm  # PySpark has no public way to Hadoop's file systems
+    system, at = _open(spark, path)
+    stream = None
+    try:
+        stream = system.open(at)
+        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(_configuration(spark)).getCodec(at)
+        text = codec.createInputStream(stream) if codec is not None else stream
+        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(text, "UTF-8"))
+        return str(reader.readLine() or "")
+    except Py4JJavaError as error:
+        raise JobError(f"{path} can't be read: {first_cause(error)}.") from error
+    finally:
+        if stream is not None:
+            stream.close()
+
+
+def names(spark: SparkSession, uri: str) -> list[str]:
+    """List the names in a folder; none if there is no such folder."""
+    system, path = _open(spark, uri)
+    return [str(status.getPath().getName()) for status in system.listStatus(path)] if system.exists(path) else []
+
+
+def write_text(spark: SparkSession, uri: str, text: str) -> None:
+    """Write a text file, in place of one that is there; JobError if that is not possible."""
+    try:
+        system, path = _open(spark, uri)
+        stream = system.create(path, True)
+        stream.write(bytearray(text.encode()))
+        stream.close()
+    except Py4JJavaError as error:
+        raise JobError(f"{uri} can't be written: {first_cause(error)}.") from error
+
+
+def _open(spark: SparkSession, uri: str) -> tuple[Any, Any]:
+    jvm: Any = spark._jvm
+    path = jvm.org.apache.hadoop.fs.Path(uri)
+    return path.getFileSystem(_configuration(spark)), path
+
+
+def _configuration(spark: SparkSession) -> Any:  # noqa: ANN401 - an object of the JVM
+    context: Any = spark.sparkContext
+    return context._jsc.hadoopConfiguration()

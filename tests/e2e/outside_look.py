@@ -1,0 +1,108 @@
+"""Compare Delta, the online table and an independent computation of one day, knowing only what `make -s env` prints."""
+
+import datetime as dt
+import math
+import os
+import ssl
+import sys
+
+import duckdb
+from cassandra import ConsistencyLevel
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.query import dict_factory
+from deltalake import DeltaTable
+
+day, csvs = dt.date.fromisoformat(sys.argv[1]), sys.argv[2:]
+MEASURES = ["energy_median", "energy_mean", "energy_max", "energy_count", "energy_std", "energy_sum", "energy_min"]
+WINDOWS = {"3months": 3, "6months": 6, "1yr": 12}
+AGGREGATES = {
+    "energy_sum": "sum(energy_sum)",
+    "energy_count": "sum(energy_count)",
+    "energy_max": "max(energy_max)",
+    "energy_mean": "avg(energy_mean)",
+    "energy_stddev": "stddev_samp(energy_sum)",
+}
+
+
+def close(a, b):
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return a == b
+
+
+def independent():
+    rows = duckdb.read_csv(csvs, all_varchar=True, ignore_errors=True)
+    entity = "household_id" if "household_id" in rows.columns else "LCLid"
+    casts = ", ".join(f"try_cast({m} AS {'BIGINT' if m == 'energy_count' else 'DOUBLE'}) AS {m}" for m in MEASURES)
+    # A malformed row is one whose measure is there and is no number, or is negative.
+    bad = " OR ".join(f"({m} IS NOT NULL AND coalesce(try_cast({m} AS DOUBLE), -1) < 0)" for m in MEASURES)
+    readings = duckdb.sql(
+        f"SELECT DISTINCT {entity} AS id, try_cast(day AS DATE) AS day_date, {casts} FROM rows"
+        f" WHERE {entity} IS NOT NULL AND try_cast(day AS DATE) IS NOT NULL AND NOT ({bad})"
+    )
+    assert readings is not None
+    frames = ", ".join(
+        f"{expression} FILTER (WHERE day_date >= DATE '{day}' - INTERVAL {months} MONTH) AS {name}_{window}"
+        for name, expression in AGGREGATES.items()
+        for window, months in WINDOWS.items()
+    )
+    today = ", ".join(f"max({m}) FILTER (WHERE day_date = DATE '{day}') AS {m}" for m in MEASURES)
+    found = duckdb.sql(
+        f"SELECT id, {today}, {frames} FROM readings WHERE day_date <= DATE '{day}'"
+        f" GROUP BY id HAVING max(day_date) = DATE '{day}'"
+    )
+    return {row[0]: dict(zip(found.columns, row, strict=True)) | {"day_date": day} for row in found.fetchall()}
+
+
+def offline():
+    table = DeltaTable(os.environ["FEATURES_URI"], storage_options=endpoint())
+    rows = table.to_pyarrow_table(filters=[("day_date", "=", day)]).to_pylist()
+    found = {row["id"]: row for row in rows}
+    assert len(found) == len(rows), "Delta has a household twice"
+    return found
+
+
+def endpoint():
+    return {"AWS_ENDPOINT_URL": os.environ.get("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])}
+
+
+def online(ids):
+    profile = ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_QUORUM, row_factory=dict_factory)
+    cluster = Cluster(
+        [os.environ["KEYSPACES_HOST"]],
+        port=int(os.environ["KEYSPACES_PORT"]),
+        ssl_context=ssl.create_default_context(cafile=os.environ["KEYSPACES_CA"]),
+        auth_provider=PlainTextAuthProvider(os.environ["KEYSPACES_USERNAME"], os.environ["KEYSPACES_PASSWORD"]),
+        protocol_version=4,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+    )
+    session = cluster.connect()
+    query = session.prepare("SELECT * FROM feature_store.energy_data_features WHERE id = ? AND day_date = ?")
+    rows = [session.execute(query, (entity, day)).one() for entity in ids]
+    cluster.shutdown()
+    return {row["id"]: row | {"day_date": row["day_date"].date()} for row in rows if row}
+
+
+expected, delta = independent(), offline()
+served = online(expected)
+assert expected, f"no readings of {day}"
+assert delta.keys() == expected.keys(), (len(delta), len(expected), list(delta.keys() ^ expected.keys())[:5])
+assert served.keys() == expected.keys(), (len(served), len(expected), list(served.keys() ^ expected.keys())[:5])
+for entity, row in expected.items():
+    assert delta[entity].keys() == row.keys() == served[entity].keys(), (
+        delta[entity].keys(),
+        row.keys(),
+        served[entity].keys(),
+    )
+    for column, value in row.items():
+        assert close(delta[entity][column], value), (entity, column, "delta", delta[entity][column], "expected", value)
+        assert served[entity][column] == delta[entity][column], (
+            entity,
+            column,
+            "online",
+            served[entity][column],
+            "delta",
+            delta[entity][column],
+        )
+print(f"{len(expected)} rows agree")

@@ -1,0 +1,150 @@
+"""What goes wrong ends well: the run failed, the cause named, no later stage run, no cluster left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import warnings
+
+import psutil
+import pytest
+
+from infra.local import stack as supervisor
+from infra.local.settings import MARK, ROOT
+from tests.e2e.conftest import DAILY, Live, outside_look, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.drill]
+
+REAL = ROOT.parent / "shared" / "data" / "smart-meters-in-london" / "daily_dataset"
+STEPS = ("ingest", "featurize", "validate", "sync")
+LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
+
+
+def ended_clusters(live: Live, run_id: str) -> list[str]:
+    """The states of a run's clusters, none of which may still be alive."""
+    states = [cluster["Status"]["State"] for cluster in live.clusters(run_id)]
+    assert not set(states) & set(LIVE), states
+    return states
+
+
+def test_a_step_that_fails(live: Live) -> None:
+    """A day without readings: featurize has nothing to compute and says so."""
+    run_id, state = live.run(DAILY, start="2001-01-01", end="2001-01-01")
+    states = live.task_states(DAILY, run_id)
+    assert state == "failed"
+    assert (states["ingest"], states["featurize"]) == ("success", "failed")
+    assert not {states[later] for later in ("validate", "sync")} & {"success", "failed", "running"}, states
+    assert ended_clusters(live, run_id) == ["TERMINATED"]
+    log = live.task_log(DAILY, run_id, "featurize")
+    assert "2001-01-01" in log
+    assert "readings" in log
+
+
+def test_a_bootstrap_that_fails(live: Live) -> None:
+    """The release that the DAG settings name is not in the bucket."""
+    file = live.stack.home / "airflow" / "variables.json"
+    good = file.read_text()
+    settings = json.loads(json.loads(good)["feature_store"])
+    settings["keyspaces"]["secret"] = "no/such/secret"
+    file.write_text(json.dumps({"feature_store": json.dumps(settings)}))
+    try:
+        run_id, state = live.run(DAILY, start="2026-11-01", end="2026-11-01")
+    finally:
+        file.write_text(good)
+    states = live.task_states(DAILY, run_id)
+    assert state == "failed"
+    assert states["wait_for_cluster"] == "failed"
+    assert not {states[step] for step in STEPS} & {"success", "failed", "running"}, states
+    assert ended_clusters(live, run_id) == ["TERMINATED_WITH_ERRORS"]
+    log = live.task_log(DAILY, run_id, "wait_for_cluster")
+    assert "bootstrap action 1" in log
+    assert "no/such/secret" in log
+
+
+def test_a_missing_input_file(live: Live) -> None:
+    """With nothing under Dataset/ a manual run fails before there is a cluster."""
+    s3 = live.client("s3")
+    bucket = live.exports()["FEATURE_STORE_BUCKET"]
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix="Dataset/")["Contents"]]
+    for key in keys:
+        s3.copy_object(Bucket=bucket, Key=f"aside/{key}", CopySource={"Bucket": bucket, "Key": key})
+        s3.delete_object(Bucket=bucket, Key=key)
+    try:
+        run_id, state = live.run(DAILY, start="2026-11-01", end="2026-11-01")
+    finally:
+        for key in keys:
+            s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": f"aside/{key}"})
+            s3.delete_object(Bucket=bucket, Key=f"aside/{key}")
+    assert state == "failed"
+    assert ended_clusters(live, run_id) == []
+    assert f"s3://{bucket}/Dataset/" in live.task_log(DAILY, run_id, "plan")
+
+
+def test_a_run_marked_failed_while_a_step_runs(live: Live) -> None:
+    run_id = live.trigger(DAILY, start="2026-11-01", end="2026-11-01")
+    until(lambda: live.task_states(DAILY, run_id).get("ingest") == "running" or None, 120, "ingest to run")
+    emr = live.client("emr")
+    (cluster,) = live.clusters(run_id)
+    running = until(
+        lambda: emr.list_steps(ClusterId=cluster["Id"], StepStates=["RUNNING"])["Steps"] or None, 60, "the step"
+    )
+    live.api.call("PATCH", f"/dags/{DAILY}/dagRuns/{run_id}", state="failed")
+    until(
+        lambda: not [c for c in live.clusters(run_id) if c["Status"]["State"] in LIVE] or None, 60, "the cluster's end"
+    )
+    assert ended_clusters(live, run_id) == ["TERMINATED"]
+    step = emr.describe_step(ClusterId=cluster["Id"], StepId=running[0]["Id"])["Step"]
+    assert step["Status"]["State"] == "CANCELLED"
+    assert live.wait(DAILY, run_id) == "failed"
+    assert not {live.task_states(DAILY, run_id)[later] for later in STEPS[1:]} & {"success", "running"}
+
+
+def marked(live: Live) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == str(live.stack.home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_kill_9_of_parts_then_real_data(live: Live) -> None:
+    """Kill the supervisor and two servers as hard as can be; the next main job recovers, here on two real blocks."""
+    words = ("supervisord", "CassandraDaemon", "S3Proxy")
+    victims = [process for process in marked(live) if any(word in " ".join(process.cmdline()) for word in words)]
+    assert len(victims) == len(words)
+    for process in victims:
+        os.kill(process.pid, signal.SIGKILL)
+    blocks = [REAL / "block_0.csv.gz", REAL / "block_1.csv.gz"]
+    if not all(block.exists() for block in blocks):
+        warnings.warn(f"the real data is not here ({REAL}): generated readings instead", stacklevel=1)
+        again = live.make("run")
+        assert again.returncode == 0, again.stdout + again.stderr
+        return
+    folder = live.stack.home / "real"
+    folder.mkdir()
+    for block in blocks:
+        (folder / block.name).symlink_to(block)
+    again = live.make("run", "--data", str(folder), "--day", "2014-02-27")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "rows agree" in outside_look(live, "2014-02-27", *blocks)
+
+
+def test_stop_ends_all_of_it_within_20_seconds(live: Live) -> None:
+    bystander = psutil.Popen(["sleep", "600"])
+    try:
+        began = time.monotonic()
+        assert live.make("stop").returncode == 0
+        assert time.monotonic() - began < 20
+        assert marked(live) == []
+        assert bystander.is_running()
+        assert bystander.status() != psutil.STATUS_ZOMBIE
+        assert live.make("env").returncode == 2
+    finally:
+        bystander.kill()
+        bystander.wait()
+    assert supervisor.status(live.stack)

@@ -1,0 +1,161 @@
+"""sync against a real Cassandra: what is online afterwards is what Delta has, or the job says how it is not."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from feature_store import cql, online
+from feature_store.energy import ENERGY
+from infra.local.settings import REGION, ROOT
+from spark_jobs import featurize, sync
+from spark_jobs.errors import JobError, VerdictError
+from tests.integration.conftest import RunningCassandra
+from tests.integration.spark_jobs.conftest import Run, reading, save_readings
+
+pytestmark = pytest.mark.integration
+
+DAYS = "2013-01-01..2013-01-03"
+KEYSPACE, TABLE = "sync_tests", ENERGY.name
+
+
+@pytest.fixture(scope="module")
+def connection(cassandra: RunningCassandra) -> online.Connection:
+    made = online.connect(
+        host=cassandra.host,
+        port=cassandra.port,
+        username=cassandra.username,
+        password=cassandra.password,
+        ca=cassandra.ca,
+        region=REGION,
+        keyspace=KEYSPACE,
+    )
+    cql.apply(made.session, cql.keyspace(KEYSPACE) + cql.table(ENERGY, KEYSPACE))
+    return made
+
+
+@pytest.fixture(scope="module")
+def driver_config(cassandra: RunningCassandra, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Fill in EMR/app.config, as the bootstrap script does."""
+    folder = tmp_path_factory.mktemp("driver")
+    store = folder / "truststore.jks"
+    keytool = ["keytool", "-importcert", "-noprompt", "-storetype", "JKS", "-alias", "ca", "-storepass", "changeit"]
+    subprocess.run([*keytool, "-keystore", store, "-file", cassandra.ca], check=True, capture_output=True)
+
+    def make(name: str = "app", **other: str) -> Path:
+        values = {
+            "CONTACT_POINT": f"{cassandra.host}:{cassandra.port}",
+            "REGION": REGION,
+            "USERNAME": cassandra.username,
+            "PASSWORD": cassandra.password,
+            "TRUSTSTORE_PATH": str(store),
+            "TRUSTSTORE_PASSWORD": "changeit",
+            **other,
+        }
+        template = (ROOT / "EMR" / "app.config").read_text()
+        file = folder / f"{name}.config"
+        file.write_text(re.sub('"@([A-Z_]+)@"', lambda found: json.dumps(values[found[1]]), template))
+        return file
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sync")
+    start = dt.date(2012, 11, 1)
+    rows = [reading(f"H{house}", start + dt.timedelta(days=n), n / 7 + house) for house in range(20) for n in range(70)]
+    rows.append(reading("EMPTY", "2013-01-02", None))
+    save_readings(spark, path / "readings", rows)
+    return path
+
+
+@pytest.fixture
+def features(lake: Path, run: Run) -> Path:
+    run(featurize, DAYS, readings=lake / "readings", features=lake / "features")
+    return lake / "features"
+
+
+def test_rows_are_online_as_they_are_in_delta(
+    spark: SparkSession, features: Path, connection: online.Connection, driver_config: Callable[..., Path], run: Run
+) -> None:
+    # What a former run left online: a value where Delta has a null now.
+    connection.session.execute(
+        f"INSERT INTO {KEYSPACE}.{TABLE} (id, day_date, energy_sum_1yr) VALUES ('EMPTY', '2013-01-02', 5)"
+    )
+    arguments = {"features": features, "keyspace": KEYSPACE, "table": TABLE, "driver_config": driver_config()}
+    for _ in range(2):
+        done = run(sync, DAYS, **arguments)
+        assert (done["rows_written"], done["rows_online"], done["table"]) == (61, 61, f"{KEYSPACE}.{TABLE}")
+    delta = spark.read.format("delta").load(str(features)).where("day_date = DATE'2013-01-03' AND id = 'H7'").collect()
+    latest = connection.latest("H7")
+    assert latest == delta[0].asDict()
+    assert list(latest) == [column.name for column in ENERGY.columns]
+    assert type(latest["day_date"]) is dt.date
+    empty = connection.latest("EMPTY")
+    assert empty is not None
+    assert empty["energy_sum_1yr"] is None
+    assert empty["energy_count_1yr"] == 0
+    assert connection.latest("nobody") is None
+
+
+def test_rows_that_delta_no_longer_has_are_named(
+    features: Path, connection: online.Connection, driver_config: Callable[..., Path], run: Run
+) -> None:
+    connection.session.execute(f"INSERT INTO {KEYSPACE}.{TABLE} (id, day_date) VALUES ('GHOST', '2013-01-02')")
+    connection.session.execute(f"INSERT INTO {KEYSPACE}.{TABLE} (id, day_date) VALUES ('GHOST', '2013-01-09')")
+    arguments = {"features": features, "keyspace": KEYSPACE, "table": TABLE, "driver_config": driver_config()}
+    try:
+        with pytest.raises(VerdictError, match=r"1 left over \(such as GHOST 2013-01-02\)") as caught:
+            run(sync, DAYS, **arguments)
+        assert caught.value.summary["rows_online"] == 61
+    finally:
+        connection.session.execute(f"DELETE FROM {KEYSPACE}.{TABLE} WHERE id = 'GHOST'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        ({"table": "nothing"}, {}, f"no online table {KEYSPACE}.nothing"),
+        ({"keyspace": "nowhere"}, {}, f"no online table nowhere.{TABLE}"),
+        ({}, {"PASSWORD": "wrong"}, "does not accept the user name and password in .*PASSWORD.config"),
+        ({}, {"CONTACT_POINT": "127.0.0.1:9"}, "can't be reached at the address in .*Connection refused"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    arguments: dict,
+    settings: dict[str, str],
+    message: str,
+    features: Path,
+    connection: online.Connection,
+    driver_config: Callable[..., Path],
+    run: Run,
+) -> None:
+    config = driver_config("-".join(settings) or "app", **settings)
+    given = {"features": features, "keyspace": KEYSPACE, "table": TABLE, "driver_config": config, **arguments}
+    with pytest.raises(JobError, match=message) as caught:
+        run(sync, DAYS, **given)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_sync_and_no_configuration(
+    features: Path, connection: online.Connection, driver_config: Callable[..., Path], run: Run, tmp_path: Path
+) -> None:
+    arguments = {"features": features, "keyspace": KEYSPACE, "table": TABLE}
+    with pytest.raises(JobError, match="no features of 2020-01-01"):
+        run(sync, "2020-01-01", **arguments, driver_config=driver_config())
+    with pytest.raises(JobError, match=r"absent\.config is missing"):
+        run(sync, DAYS, **arguments, driver_config=tmp_path / "absent.config")
+
+
+def test_a_wrong_name_or_password_is_refused_online(cassandra: RunningCassandra, connection: online.Connection) -> None:
+    good = {"host": cassandra.host, "port": cassandra.port, "username": cassandra.username, "ca": cassandra.ca}
+    with pytest.raises(online.OnlineError, match=f"No connection to Keyspaces at {cassandra.host}:{cassandra.port}"):
+        online.connect(**good, password="wrong", region=REGION)

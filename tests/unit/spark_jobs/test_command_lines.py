@@ -1,0 +1,62 @@
+"""The jobs' command lines, as a person and as EMR call them: no JVM is started here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+NEEDED = {
+    "ingest": ["--source", "s", "--readings", "r"],
+    "featurize": ["--readings", "r", "--features", "f"],
+    "validate": ["--readings", "r", "--features", "f", "--report", "p"],
+    "sync": ["--features", "f", "--keyspace", "k", "--table", "t"],
+}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Without a java on the PATH: a job that starts a JVM here fails otherwise than expected.
+    environment = {"PATH": "/nonexistent", "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+@pytest.mark.parametrize("job", NEEDED)
+def test_help_names_every_argument(job: str) -> None:
+    shown = run("-m", f"spark_jobs.{job}", "--help")
+    assert shown.returncode == 0, shown.stderr
+    for argument in ("--start", "--end", "--summary", *NEEDED[job][::2]):
+        assert argument in shown.stdout
+
+
+def test_a_script_runs_as_a_file_too() -> None:
+    assert run("spark_jobs/featurize.py", "--help").returncode == 0
+
+
+@pytest.mark.parametrize("job", NEEDED)
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (["--start", "2013-02-02", "--end", "2013-02-01"], "2013-02-01 is before the first day 2013-02-02"),
+        (["--start", "2013-02-30", "--end", "2013-03-01"], "'2013-02-30' is not a day"),
+        (["--start", "2013-02-01"], "--end"),
+        (["--start", "2013-02-01", "--end", "2013-02-01", "--what"], "--what"),
+    ],
+)
+def test_bad_arguments_end_with_2(job: str, days: list[str], message: str) -> None:
+    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job], *days)
+    assert shown.returncode == 2, shown.stderr
+    assert message in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize("job", NEEDED)
+def test_a_missing_argument_is_named(job: str) -> None:
+    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job][2:], "--start", "2013-02-01", "--end", "2013-02-01")
+    assert shown.returncode == 2
+    assert NEEDED[job][0] in shown.stderr

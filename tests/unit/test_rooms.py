@@ -1,0 +1,59 @@
+"""The arrows between the rooms: dags -> plugins -> feature_store <- spark_jobs, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.local.settings import ROOT
+
+pytestmark = pytest.mark.unit
+
+OURS = {"dags", "feature_store_airflow", "feature_store", "spark_jobs", "infra", "tests"}
+MAY_IMPORT = {
+    "dags": {"feature_store_airflow", "feature_store"},
+    "plugins/feature_store_airflow": {"feature_store_airflow", "feature_store"},
+    "feature_store": {"feature_store"},
+    "spark_jobs": {"spark_jobs", "feature_store"},
+    "infra": {"infra", "feature_store"},
+}
+NEVER = {
+    "dags": {"pyspark", "delta", "boto3", "botocore"},
+    "plugins/feature_store_airflow": {"pyspark", "delta"},
+    "feature_store": {"pyspark", "delta", "airflow", "boto3"},
+    "spark_jobs": {"airflow", "boto3"},
+    "infra": {"airflow"},
+}
+
+
+def imports(file: Path) -> set[str]:
+    """The top-level names of every module that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_knows_only_the_rooms_its_arrow_points_to(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files, f"no code in {room}"
+    for file in files:
+        names = imports(file)
+        wrong = (names & OURS - MAY_IMPORT[room]) | (names & NEVER[room])
+        assert not wrong, f"{file.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_the_domain_loads_neither_airflow_nor_spark() -> None:
+    modules = ",".join(
+        f"feature_store.{file.stem}" for file in (ROOT / "feature_store").glob("[a-z]*.py") if file.stem != "online"
+    )
+    code = f"import {modules}, sys; print(sorted({{'airflow', 'pyspark', 'cassandra', 'numpy'}} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "[]"
