@@ -13,15 +13,15 @@ setup: ## the Python environment and the jars, nothing else; the second time the
 	@sh infra/local/setup.sh
 
 run: setup ## the main job: the stack, the data, the daily DAG, its features online (DATA=path DAY=YYYY-MM-DD)
-	@$(PY) -m infra.local run $(if $(DATA),--data '$(DATA)') $(if $(DAY),--day '$(DAY)')
+	@$(PY) -m infra.local run $${DATA:+--data "$$DATA"} $${DAY:+--day "$$DAY"}
 
-stop: setup ## end every process of the stack; the lake and the tables stay
-	@$(PY) -m infra.local stop
+stop: ## end every process of the stack; the lake and the tables stay
+	@test ! -x $(PY) || $(PY) -m infra.local stop
 
 status: setup ## which parts of the stack are up
 	@$(PY) -m infra.local status
 
-env: setup ## export lines for other programs: eval "$$(make -s env)"
+env: setup ## export lines for other programs: eval "$(make -s env)"
 	@$(PY) -m infra.local env
 
 test: lint ## all tests: lint, unit, integration, end to end

@@ -29,9 +29,12 @@ def ledger_uri(readings: str) -> str:
 
 
 def not_ingested(spark: SparkSession, readings: str, files: Sequence[File]) -> list[File]:
-    """Choose the files that the ledger does not have at their size and modification time."""
+    """Choose the files that the ledger does not have at their size and modification time.
+
+    Without a table of readings these are all of them: a person may delete it to have it made anew.
+    """
     uri = ledger_uri(readings)
-    if not tables.exists(spark, uri):
+    if not (tables.exists(spark, uri) and tables.exists(spark, readings)):
         return list(files)
     ledger = spark.read.format("delta").load(uri)
     known = {

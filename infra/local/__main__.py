@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 
@@ -34,6 +35,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     from infra.local import stack  # noqa: PLC0415
 
     this = Stack.from_environment()
+    os.environ.update(_without_the_callers_aws())
     match arguments.command:
         case "run":
             from infra.local import main_job  # noqa: PLC0415 - as above
@@ -59,11 +61,23 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _without_the_callers_aws() -> dict[str, str]:
+    """Keep the caller's proxy, AWS session and AWS profile, where there are any, away from a stack on loopback."""
+    proxied = {name: os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")}
+    direct = {
+        name: ",".join(dict.fromkeys([*filter(None, old.split(",")), HOST, "localhost"]))
+        for name, old in proxied.items()
+    }
+    neutral = {"AWS_SESSION_TOKEN": "", "AWS_SECURITY_TOKEN": "", "AWS_PROFILE": "default"}
+    return direct | {name: value for name, value in neutral.items() if os.environ.get(name)}
+
+
 def environment(this: Stack) -> dict[str, str]:
     """Collect what any other program needs to look inside the running stack."""
     from infra.local import prepare  # noqa: PLC0415 - as above
 
     return {
+        **_without_the_callers_aws(),
         **this.aws_environment(),
         "AIRFLOW_URL": this.airflow_url,
         "AIRFLOW_HOME": str(this.home / "airflow"),

@@ -103,7 +103,8 @@ def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
         "keyspaces": {
             "host": HOST,
             "port": stack.ports.keyspaces_port,
-            "secret": SECRET_NAME,
+            # Not called a secret: Airflow would mask the secret's name, in every log.
+            "credentials": SECRET_NAME,
             "keyspace": KEYSPACE,
         },
         "subnet_id": subnets[0]["SubnetId"],

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,15 @@ class Ports:
     cassandra_storage_port: int = 7100
 
     @classmethod
-    def from_environment(cls) -> Ports:
-        """Read the ports, each an integer from 1 to 65535; StackError names a variable that is not."""
+    def from_environment(cls, otherwise: Mapping[str, int]) -> Ports:
+        """Read the ports, each an integer from 1 to 65535; StackError names a variable that is not.
+
+        A port without its variable is that of `otherwise` (by field), or the default.
+        """
         found = {}
         for field in fields(cls):
             name = field.name.upper()
-            text = os.environ.get(name, str(field.default))
+            text = os.environ.get(name, str(otherwise.get(field.name, field.default)))
             if not text.isdecimal() or not 0 < int(text) < 65536:
                 raise StackError(f"{name}={text!r} is not a port: give a number from 1 to 65535, or unset {name}.")
             found[field.name] = int(text)
@@ -95,6 +99,16 @@ class Secrets:
         )
 
 
+def _ports_file(home: Path) -> Path:
+    return home / "ports.json"
+
+
+def _kept_ports(home: Path) -> dict[str, int]:
+    file = _ports_file(home)
+    kept: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    return kept
+
+
 @dataclass(frozen=True)
 class Stack:
     """One stack: a folder and its ports. Two stacks with other folders and ports live side by side (the tests do)."""
@@ -104,9 +118,26 @@ class Stack:
 
     @classmethod
     def from_environment(cls) -> Stack:
-        """The stack that FEATURE_STORE_HOME (default: .local in the project) and the port variables name."""
+        """The stack that FEATURE_STORE_HOME (default: .local in the project) and the port variables name.
+
+        A stack keeps the ports that it was last started with: another shell need not know the variables.
+        """
         home = Path(os.environ.get("FEATURE_STORE_HOME", ROOT / ".local")).resolve()
-        return cls(home, Ports.from_environment())
+        return cls(home, Ports.from_environment(_kept_ports(home)))
+
+    def keep_ports(self) -> None:
+        """Remember the ports, for the commands to come."""
+        _ports_file(self.home).write_text(json.dumps(self.ports.__dict__))
+
+    def check_ports_kept(self) -> None:
+        """Refuse, by a StackError, ports that are not those of the running stack."""
+        kept = _kept_ports(self.home)
+        for name, port in self.ports.__dict__.items():
+            if kept.get(name, port) != port:
+                raise StackError(
+                    f"The stack in {self.home} is running with {name.upper()}={kept[name]}, not {port}: "
+                    f"unset the variable, or `make stop` first."
+                )
 
     @cached_property
     def secrets(self) -> Secrets:

@@ -36,6 +36,8 @@ def up(stack: Stack, on_progress: Callable[[str], None], only: Sequence[str] = p
         supervisor = Supervisor(stack)
         if supervisor.pid() is None:
             _start_supervisor(stack, supervisor, only)
+        else:
+            stack.check_ports_kept()
         _start_parts(stack, supervisor, only)
         waiting = list(only)
         while waiting:
@@ -82,6 +84,7 @@ def serve(part: str) -> NoReturn:
 def _start_supervisor(stack: Stack, supervisor: Supervisor, only: Sequence[str]) -> None:
     processes.sweep(stack.home)
     processes.check_ports(stack.ports, [port for part in only for port in parts.PORTS.get(part, ())])
+    stack.keep_ports()
     supervisor.start_daemon(parts.PARTS)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from infra.local import stack as supervisor
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import REGION, ROOT, Ports, Stack
+from infra.local.settings import REGION, ROOT, Stack
 from tests.support import free_ports
 
 T = TypeVar("T")
@@ -116,10 +116,9 @@ def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Start a stack by the main job, with generated readings; end it after the last test."""
     home = tmp_path_factory.mktemp("stack")
-    names = list(Ports.__dataclass_fields__)
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    variables = {"FEATURE_STORE_HOME": str(home), **{name.upper(): str(port) for name, port in ports.items()}}
-    here = Live(Stack(home, Ports(**ports)), variables)
+    ports = free_ports()
+    variables = {name.upper(): str(port) for name, port in ports.__dict__.items()}
+    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), **variables})
     try:
         first = here.make("run")
         assert first.returncode == 0, first.stdout + first.stderr

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import re
+import subprocess
 
 import psutil
 import pytest
 
-from infra.local.settings import MARK
+from infra.local.settings import MARK, ROOT
 from tests.e2e.conftest import DAILY, Live, Rerun, outside_look
 
 pytestmark = pytest.mark.e2e
@@ -57,6 +59,9 @@ def test_no_secret_in_logs_arguments_or_process_lists(live: Live, rerun: Rerun) 
     """Looks at every command line of a run, every log file, every object but the lake's, and every rendered field."""
     public = ("aws_access_key_id", "keyspaces_username")
     secrets = [value.encode() for name, value in live.stack.secrets.__dict__.items() if name not in public]
+    # The trust store's password is made on the node: here on this machine as a node.
+    config = (live.stack.home / "node" / "feature-store" / "app.config").read_text()
+    secrets.append(re.findall(r'truststore-password = "(.+)"', config)[0].encode())
     assert any("spark_jobs/sync.py" in line for line in rerun.command_lines), "no step was seen while it ran"
     texts = {"the process list": "\n".join(rerun.command_lines).encode()}
     texts |= {str(file): file.read_bytes() for file in live.stack.logs.rglob("*") if file.is_file()}
@@ -85,11 +90,25 @@ def test_a_range_by_the_api_fills_each_of_its_days(live: Live) -> None:
 
 
 def test_everything_listens_on_loopback_only(live: Live) -> None:
+    listening: set[tuple[str, int]] = set()
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) != str(live.stack.home):
-                continue
-            listening = [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+            if process.environ().get(MARK) == str(live.stack.home):
+                found = process.net_connections("inet")
+                listening |= {(each.laddr.ip, each.laddr.port) for each in found if each.status == psutil.CONN_LISTEN}
         except psutil.Error:
             continue
-        assert all(ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for ip in listening), process.cmdline()
+    assert {ip for ip, _ in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert set(live.stack.ports.__dict__.values()) <= {port for _, port in listening}
+
+
+def test_the_commands_of_the_readme_work(live: Live) -> None:
+    """Each line of the README's look-around block, in a shell that has evaluated `make -s env`."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (block,) = [block for block in blocks if 'eval "$(make -s env)"' in block]
+    commands = [line for line in block.splitlines() if "make -s env" not in line]
+    assert commands
+    for command in commands:
+        done = subprocess.run(["sh", "-c", command], env=live.exports(), cwd="/", capture_output=True, text=True)  # noqa: PLW1510
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        assert done.stdout, command

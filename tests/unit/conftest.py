@@ -32,7 +32,7 @@ SETTINGS = {
     "keyspaces": {
         "host": "cassandra.eu-west-2.amazonaws.com",
         "port": 9142,
-        "secret": "feature-store/keyspaces",
+        "credentials": "feature-store/keyspaces",
         "keyspace": "feature_store",
     },
     "subnet_id": "subnet-0123",

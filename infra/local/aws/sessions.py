@@ -68,8 +68,11 @@ class Session:
                 continue
 
     def end(self, grace: float = GRACE_SECONDS) -> None:
-        """End the session: TERM, and KILL for what is left after `grace` seconds. Returns when nothing of it lives."""
-        self.signal(signal.SIGTERM)
+        """End the session: TERM, and KILL for what is left after `grace` seconds; without grace, KILL at once.
+
+        Returns when nothing of it lives.
+        """
+        self.signal(signal.SIGTERM if grace > 0 else signal.SIGKILL)
         deadline = time.monotonic() + grace
         while self.members():
             if time.monotonic() >= deadline:

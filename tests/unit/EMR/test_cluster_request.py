@@ -17,7 +17,12 @@ VARIABLE = {
     "bucket": "lake",
     "region": "eu-west-2",
     "release": "0123abcd",
-    "keyspaces": {"host": "127.0.0.1", "port": 9142, "secret": "feature-store/keyspaces", "keyspace": "feature_store"},
+    "keyspaces": {
+        "host": "127.0.0.1",
+        "port": 9142,
+        "credentials": "feature-store/keyspaces",
+        "keyspace": "feature_store",
+    },
     "subnet_id": "subnet-1",
     "job_flow_role": "node",
     "service_role": "emr",
@@ -56,7 +61,7 @@ def test_the_cluster_ends_by_itself_and_says_whose_it_is(request_):
     assert request_["AutoTerminationPolicy"]["IdleTimeout"] == 3600
     assert request_["Instances"]["TerminationProtected"] is False
     tags = {tag["Key"]: tag["Value"] for tag in request_["Tags"]}
-    assert tags == {"Project": "feature-store", "dag_id": "daily", "run_id": "manual__1"}
+    assert tags == {"Project": "feature-store", "bucket": "lake", "dag_id": "daily", "run_id": "manual__1"}
     assert request_["Name"] == "feature-store daily manual__1"
 
 
