@@ -27,9 +27,11 @@ class AirflowApi:
         wait=tenacity.wait_fixed(1),
         reraise=True,
     )
-    def get(self, path: str) -> Json:
+    def get(self, path: str, **parameters: str) -> Json:
         """Ask for something; httpx.HTTPStatusError tells of any answer that is not a success."""
-        return self.call("GET", path)
+        answer = self._http.get(path, params=parameters)
+        answer.raise_for_status()
+        return answer.json()
 
     def call(self, method: str, path: str, **body: Json) -> Json:
         """Send one request, once; httpx.HTTPStatusError tells of any answer that is not a success."""
@@ -61,7 +63,8 @@ class AirflowApi:
         """Start a run of one day and return its id.
 
         The run takes the day's own slot in the schedule while that is free, so that the scheduler does not start the
-        same day again; a day that has run before is run again by the DAG's params.
+        same day again. If the scheduler was quicker and that run is still under way, it is the one; a day that has run
+        before is run again by the DAG's params.
         """
         start = dt.datetime.combine(day, dt.time(), dt.UTC)
         end = start + dt.timedelta(days=1)
@@ -75,6 +78,10 @@ class AirflowApi:
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.CONFLICT:
                 raise
+            at = start.isoformat()
+            taken = self.get(f"/dags/{dag_id}/dagRuns", logical_date_gte=at, logical_date_lte=at)["dag_runs"]
+            if under_way := [run for run in taken if run["state"] in ("queued", "running")]:
+                return str(under_way[0]["dag_run_id"])
             conf = {"start": day.isoformat(), "end": day.isoformat()}
             run = self.call("POST", f"/dags/{dag_id}/dagRuns", logical_date=None, conf=conf)
         return str(run["dag_run_id"])
@@ -90,9 +97,9 @@ class AirflowApi:
 
     def result(self, dag_id: str, run_id: str, task_id: str) -> Json:
         """Return what a task returned (its XCom `return_value`); None where it returned nothing."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value?deserialize=true"
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         try:
-            return self.get(path)["value"]
+            return self.get(path, deserialize="true")["value"]
         except httpx.HTTPStatusError as error:
             if error.response.status_code == httpx.codes.NOT_FOUND:
                 return None
