@@ -66,7 +66,8 @@ def prepare_roles(stack: Stack) -> None:
     """Give the superuser a password of this stack, and make the ordinary role that everything else logs in as.
 
     Does nothing where that role can log in. A server killed halfway is completed by the next call: the ordinary role is
-    granted its rights before it can log in.
+    granted its rights before it can log in. Raises NoHostAvailable where the server does not take the role's login yet,
+    as it remembers a refusal for some seconds.
     """
     secrets = stack.secrets
     try:
@@ -83,6 +84,8 @@ def prepare_roles(stack: Stack) -> None:
         # Who creates a keyspace or a table may do everything with it: the role needs no more than this.
         root.execute(f"GRANT CREATE ON ALL KEYSPACES TO {role}")
         root.execute(f"ALTER ROLE {role} WITH PASSWORD = %s AND LOGIN = true", [secrets.keyspaces_password])
+    with session(stack, secrets.keyspaces_username, secrets.keyspaces_password):
+        pass
 
 
 def is_login_refused(error: NoHostAvailable) -> bool:
