@@ -13,10 +13,11 @@ from typing import Any
 import boto3
 from deltalake import DeltaTable
 
-from feature_store import online
+from feature_store.calendar import parse_day
+from feature_store.energy import ENERGY
 from infra.local import generate, landing, prepare, stack
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import BUCKET, HOST, REGION, Stack, StackError
+from infra.local.settings import BUCKET, Stack, StackError
 
 DAG = "feature_store_daily"
 STAGES = (
@@ -86,7 +87,7 @@ def _parse_day(day: str | None) -> dt.date | None:
     if not day:
         return None
     try:
-        return dt.date.fromisoformat(day)
+        return parse_day(day)
     except ValueError:
         raise StackError(f"DAY={day} is not a day: give it as YYYY-MM-DD.") from None
 
@@ -159,31 +160,25 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
 def _one_household(this: Stack, day: dt.date) -> Iterator[str]:
     """Read one household's latest features online, as a service would."""
     features = DeltaTable(
-        f"s3://{BUCKET}/delta/energy_data_features",
-        storage_options={**this.aws_environment(), "AWS_ALLOW_HTTP": "true"},
+        f"s3://{BUCKET}/delta/{ENERGY.name}",
+        storage_options={**this.aws_environment(), "AWS_ENDPOINT_URL": this.s3_url},
     )
-    table = features.to_pyarrow_table(columns=["id"], filters=[("day_date", "=", day)])
-    entity = min(table.column("id").to_pylist())
-    with online.connect(
-        host=HOST,
-        port=this.ports.keyspaces_port,
-        username=this.secrets.keyspaces_username,
-        password=this.secrets.keyspaces_password,
-        ca=this.ca,
-        region=REGION,
-    ) as connection:
+    table = features.to_pyarrow_table(columns=[ENERGY.entity], filters=[(ENERGY.day, "=", day)])
+    entity = min(table.column(ENERGY.entity).to_pylist())
+    with prepare.connect_online(this) as connection:
         began = time.perf_counter()
         row = connection.latest(entity)
         took = (time.perf_counter() - began) * 1000
     if row is None:
         raise RunFailedError(f"{entity} has features of {day} in Delta and none online: see the sync task's log.")
     yield f"Household {entity}, read online in {took:.1f} ms: its latest features are of {row['day_date']}"
-    names = [name for name in row if name.endswith("_3months")]
-    yield f"  {'':<16}{'3 months':>14}{'6 months':>14}{'1 year':>14}"
-    for name in names:
-        stem = name.removesuffix("_3months")
-        values = [row[f"{stem}_{window}"] for window in ("3months", "6months", "1yr")]
-        yield f"  {stem:<16}" + "".join(
-            f"{'-' if value is None else format(value, '.4f' if isinstance(value, float) else 'd'):>14}"
-            for value in values
-        )
+    yield f"{'':<18}" + "".join(f"{window.name:>12}" for window in ENERGY.windows)
+    for aggregation in ENERGY.aggregations:
+        values = [row[aggregation.column(window)] for window in ENERGY.windows]
+        yield f"  {aggregation.name:<16}" + "".join(f"{_shown(value):>12}" for value in values)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else f"{value}"

@@ -76,20 +76,25 @@ def bootstrap_arguments(stack: Stack, release_uri: str) -> list[str]:
     return ["--release", release_uri, "--secret", SECRET_NAME, *where]
 
 
-def _make_bucket(s3: S3Client) -> None:
-    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
-        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-
-
-def _apply_schema(stack: Stack) -> None:
-    with online.connect(
+def connect_online(stack: Stack) -> online.Connection:
+    """Connect to the stack's online store as its ordinary role; OnlineError where it can't be had."""
+    return online.connect(
         host=HOST,
         port=stack.ports.keyspaces_port,
         username=stack.secrets.keyspaces_username,
         password=stack.secrets.keyspaces_password,
         ca=stack.ca,
         region=REGION,
-    ) as connection:
+    )
+
+
+def _make_bucket(s3: S3Client) -> None:
+    if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+
+def _apply_schema(stack: Stack) -> None:
+    with connect_online(stack) as connection:
         for name in ("Keyspace.cql", "Table_Schema.cql"):
             cql.apply(connection.session, (ROOT / "Keyspaces" / name).read_text())
 
