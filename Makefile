@@ -2,9 +2,9 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PY := .venv/bin/python
-SOURCES := feature_store spark_jobs plugins dags infra tests
+SOURCES := feature_store spark_jobs plugins dags infra tests benchmarks
 
-.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill lint format lock clean
+.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill bench lint format lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test-e2e: setup ## the tests of the whole stack, through Airflow
 
 drill: setup ## the lifecycle faults, one by one, through Airflow
 	@$(PY) -m pytest -m drill
+
+bench: setup ## what is measured, beside other ways: a table and build/bench/NAME.json (BENCH=features)
+	@$(PY) -m benchmarks $$BENCH
 
 lint: setup ## ruff, mypy, shellcheck
 	@.venv/bin/ruff check $(SOURCES)

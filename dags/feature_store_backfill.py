@@ -24,11 +24,16 @@ does not wait for anything: with nothing landed it fails at once.
 take turns with those of the daily runs, so a long range delays the daily features.
 
 **To rerun a day.** Clear the run; or trigger it again with the day as *First day* and *Last day*. A rerun replaces
-rows by the same ones.
+rows by the same ones. A step that is cleared alone, or with those after it, is done anew as long as the run's cluster
+lives; later the whole run has to be cleared, for a new cluster.
 
 **To backfill.** In the UI, *Trigger* and pick the days; or `airflow dags trigger feature_store_backfill --conf
 '{"start": "2013-01-01", "end": "2013-12-31"}'`. An older day written late never replaces the latest features online:
 the day is part of the key.
+
+**Late readings.** After readings of a day have come late or were corrected, their features and those of the year after
+are of the older readings. `verdict` of the run that took the readings in names the range to run here: from the first
+such day to the last one whose windows reach back to it, at most to the newest day with readings.
 
 **Impact of failure.** The range's days keep the features that they had, or have new ones in Delta that are not online
 yet if it was validate or sync that failed. The failed task's log and `verdict` say why and what to do next; the

@@ -11,8 +11,8 @@ DOC = """
 # Features of one day
 
 **What it does.** Makes an EMR cluster, takes what is new in the landing folder into the readings, computes the day's
-features of every entity (each window ends with that day), validates them, writes them to Keyspaces, reads them back,
-and ends the cluster.
+features of every entity (each window ends with that day), validates them, writes exactly what was validated to
+Keyspaces, reads it back, and ends the cluster.
 
 **Inputs.** `.csv` and `.csv.gz` objects under `s3://BUCKET/Dataset/`. An object may say in its metadata `last-day`
 (YYYY-MM-DD) which day its newest reading is of.
@@ -25,10 +25,15 @@ and at most 12 hours, for an object that landed after the end of that day and do
 Then a cluster starts, and four steps follow one another, each of at most 2 hours.
 
 **To rerun a day.** Clear its run; or trigger the DAG with *First day*. A rerun replaces the day's rows by the same
-ones.
+ones. A step that is cleared alone, or with those after it, is done anew as long as the run's cluster lives; later the
+whole run has to be cleared, for a new cluster.
 
 **To backfill.** Trigger this DAG with *First day* and *Last day*, or `feature_store_backfill`: one cluster for the
 whole range. Airflow's own backfill works too, with a cluster for each day; it is right for a few single days.
+
+**Late readings.** A run takes in whatever has landed, of other days too, but computes the features of its own days
+alone. Readings of a day are in the features of that day and of the year after it: when those are not the run's own,
+`verdict` names the days and the `feature_store_backfill` to run for them.
 
 **Impact of failure.** The day's features are missing online; readers go on getting the newest day before it. Nothing
 is synced that did not pass validation. The failed task's log and `verdict` say why and what to do next; the cluster

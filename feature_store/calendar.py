@@ -56,7 +56,3 @@ class DayRange:
     def __iter__(self) -> Iterator[dt.date]:
         """Go through the days, the oldest first."""
         return (self.start + dt.timedelta(days=number) for number in range(len(self)))
-
-    def widened(self, months: int) -> DayRange:
-        """The range of days that windows of so many months see for the days of this one."""
-        return DayRange(add_months(self.start, -months), self.end)

@@ -29,7 +29,7 @@ from feature_store.energy import ENERGY
 from feature_store.view import FeatureView
 
 PORT = 9142
-KEYSPACE = "feature_store"
+KEYSPACE = cql.KEYSPACE
 REQUEST_TIMEOUT = 10.0  # seconds, for a query as for a connection
 
 Value = str | dt.date | int | float | None

@@ -1,50 +1,19 @@
-"""What a feature view is: keys, daily measures, windows and aggregations. Columns and types follow from it."""
+"""What a feature view is: readings, windows and aggregations. Columns and types follow from it."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from itertools import pairwise
 
-NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+from feature_store import keyspaces
+from feature_store.function import Function, Type
+from feature_store.source import Measure, Source, ViewError, name_faults, repeated, tuple_fault
+from feature_store.window import Window
 
-
-class ViewError(ValueError):
-    """A declaration that makes no sense; the message says which part and why."""
-
-
-class Type(Enum):
-    """A column's type: its name in CQL, and in Spark SQL and Delta."""
-
-    TEXT = ("text", "string")
-    DATE = ("date", "date")
-    INT = ("int", "int")
-    BIGINT = ("bigint", "bigint")
-    DOUBLE = ("double", "double")
-
-    def __init__(self, cql: str, spark: str) -> None:
-        """Take the two names apart."""
-        self.cql = cql
-        self.spark = spark
-
-
-class Function(Enum):
-    """How a window's values become one: the name is SQL's aggregate function. All of them skip nulls."""
-
-    SUM = "sum"
-    MAX = "max"
-    MEAN = "avg"
-    STDDEV = "stddev_samp"
-
-    def result_type(self, of: Type) -> Type:
-        """The type of the aggregate of a measure of that type: sums of integers are 64-bit."""
-        if self is Function.MAX:
-            return of
-        if self is Function.SUM and of in (Type.INT, Type.BIGINT):
-            return Type.BIGINT
-        return Type.DOUBLE
+# All that a declaration is made of is imported from here.
+__all__ = ["Aggregation", "Column", "FeatureView", "Function", "Measure", "Source", "Type", "ViewError", "Window"]
 
 
 @dataclass(frozen=True)
@@ -56,29 +25,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A daily value of an entity. A reading below the minimum, where there is one, is malformed."""
-
-    name: str
-    type: Type = Type.DOUBLE
-    minimum: int | None = None
-
-
-@dataclass(frozen=True)
-class Window:
-    """The days from so many calendar months before a day, clamped at month ends, up to and including that day."""
-
-    name: str
-    months: int
-
-
-@dataclass(frozen=True)
 class Aggregation:
     """A function over one measure, computed for each window of the view as NAME_WINDOW."""
 
     name: str
     function: Function
-    measure: str
+    measure: str | None = None
 
     def column(self, window: Window) -> str:
         """The feature's name for a window."""
@@ -90,44 +42,98 @@ class FeatureView:
     """A declaration of daily features per entity; ViewError if it contradicts itself.
 
     Attributes:
-        name: of the Delta table's folder and of the online table.
-        entity: key column, text: whose features these are.
-        day: key column, date: as of which day.
-        measures: the daily readings that a row carries along, and that the aggregations take.
-        windows: from the shortest to the longest.
+        name: of the file that declares it, of the Delta table's folder and of the online table.
+        description: one sentence: what the features say, and of whom.
+        source: the readings. The view has their entity and day as its key.
+        windows: from the shortest to the longest, each of them within the next as of every day. Units can be mixed: 28
+            days are always within one month, 30 days are not (as of 1 March, one month has 29).
         aggregations: each over every window.
-        source_entities: names that the entity column has in landed CSV files.
-        source_day: name that the day column has there.
+        takes: names of the source's measures that the view takes: its aggregations are of these, and a row carries
+            its own day's values along. None takes them all.
+        retention: days that a row stays in the online table after it was last written, whatever day it is of; None
+            keeps it for ever. So take more days than an entity may be silent and still be asked for. The Delta table
+            keeps everything. A table that was made with a retention never gets rid of its cost: Keyspaces can change
+            the days, and can't switch expiry off.
     """
 
     name: str
-    entity: str
-    day: str
-    measures: tuple[Measure, ...]
+    _: KW_ONLY
+    description: str
+    source: Source
     windows: tuple[Window, ...]
     aggregations: tuple[Aggregation, ...]
-    source_entities: tuple[str, ...]
-    source_day: str
+    takes: tuple[str, ...] | None = None
+    retention: int | None = None
 
     def __post_init__(self) -> None:
         """Check the declaration as a whole."""
-        names = [self.name, *(column.name for column in self.columns)]
-        for name in names:
-            if not NAME.fullmatch(name):
-                raise ViewError(f"{name!r} can't be a name: lower-case letters, digits and _ only, a letter first")
-        twice = [name for name, times in Counter(names[1:]).items() if times > 1]
-        if twice:
-            raise ViewError(f"view {self.name} has column {twice[0]} twice")
-        months = [window.months for window in self.windows]
-        if not months or months[0] < 1 or months != sorted(set(months)):
-            raise ViewError(
-                f"view {self.name} needs windows of whole months from the shortest to the longest, not {months}"
-            )
-        numbers = {Type.INT, Type.BIGINT, Type.DOUBLE}
-        if odd := [measure.name for measure in self.measures if measure.type not in numbers]:
-            raise ViewError(f"measure {odd[0]} of view {self.name} is not a number")
-        if not self.source_entities:
-            raise ViewError(f"view {self.name} names no entity column of the landed files")
+        for field, fault in self._faults():
+            raise ViewError(f"{field} of view {self.name} {fault}")
+
+    def _faults(self) -> Iterator[tuple[str, str]]:
+        """Find the fields that are wrong, and how. What comes later relies on what was found to be right before."""
+        yield from self._part_faults()
+        yield from self._window_faults()
+        yield from self._aggregation_faults()
+        features = [(f"aggregations.{a.name}", a.column(window)) for a in self.aggregations for window in self.windows]
+        taken = self.takes or tuple(measure.name for measure in self.measures)
+        carried = [("source", key.name) for key in self.keys] + [("takes", name) for name in taken]
+        yield from name_faults([("name", self.name), *features])
+        yield from repeated([*carried, *features])
+        if self.name in self.source.tables:
+            yield "name", f"is a table of source {self.source.name} already"
+        if fault := keyspaces.columns_fault(len(self.columns) - len(self.keys), self.retention):
+            yield "aggregations", fault
+        if fault := keyspaces.retention_fault(self.retention):
+            yield "retention", fault
+
+    def _part_faults(self) -> Iterator[tuple[str, str]]:
+        if not self.description.strip():
+            yield "description", "is empty: it takes one sentence"
+        for field, kind in (("windows", Window), ("aggregations", Aggregation), ("takes", str)):
+            value = getattr(self, field)
+            if not (field == "takes" and value is None) and (fault := tuple_fault(value, kind)):
+                yield field, fault
+        known = [measure.name for measure in self.source.measures]
+        for name in self.takes or ():
+            if name not in known:
+                yield "takes", f"has {name}, which is none of the measures of source {self.source.name}"
+
+    def _window_faults(self) -> Iterator[tuple[str, str]]:
+        if not self.windows:
+            yield "windows", "has none: it takes one or more"
+        for window in self.windows:
+            if fault := window.fault():
+                yield f"windows.{window.name}", fault
+        for short, long in pairwise(self.windows):
+            if long.within(short) or not short.within(long):
+                order = "windows go from the shortest to the longest, each within the next as of every day"
+                yield f"windows.{short.name}", f"is not within {long.name}: {order}"
+
+    def _aggregation_faults(self) -> Iterator[tuple[str, str]]:
+        measures = {measure.name for measure in self.measures}
+        for aggregation in self.aggregations:
+            field, function, of = f"aggregations.{aggregation.name}", aggregation.function, aggregation.measure
+            if of is not None and of not in measures:
+                yield field, f"aggregates {of}, which is none of its measures"
+            if function.takes_measure != (of is not None):
+                needs = "needs a measure" if function.takes_measure else f"takes no measure, so not {of}"
+                yield field, f"is {function.name}, which {needs}"
+
+    @property
+    def entity(self) -> str:
+        """Key column, text: whose features these are."""
+        return self.source.entity
+
+    @property
+    def day(self) -> str:
+        """Key column, date: as of which day."""
+        return self.source.day
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """The daily readings that a row carries along, and that the aggregations take; in the source's order."""
+        return tuple(m for m in self.source.measures if self.takes is None or m.name in self.takes)
 
     @cached_property
     def keys(self) -> tuple[Column, Column]:
@@ -136,27 +142,35 @@ class FeatureView:
 
     @cached_property
     def readings(self) -> tuple[Column, ...]:
-        """The columns of the table of readings that come from the landed files."""
+        """The columns that the view takes of the table of readings."""
         return self.keys + tuple(Column(measure.name, measure.type) for measure in self.measures)
 
     @cached_property
+    def features(self) -> tuple[Column, ...]:
+        """The computed columns: each aggregation over its windows."""
+        return tuple(
+            Column(name, each.function.result_type(self.measure(each.measure).type if each.measure else None))
+            for name, (each, _) in self.made_of.items()
+        )
+
+    @cached_property
+    def made_of(self) -> dict[str, tuple[Aggregation, Window]]:
+        """Of each computed column, in their order, the aggregation and the window."""
+        return {each.column(window): (each, window) for each in self.aggregations for window in self.windows}
+
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """All columns, in the tables' order: keys, measures, then each aggregation over its windows."""
-        features = [
-            Column(aggregation.column(window), aggregation.function.result_type(self.measure(aggregation.measure).type))
-            for aggregation in self.aggregations
-            for window in self.windows
-        ]
-        return (*self.readings, *features)
+        """All columns, in the tables' order: keys, measures, features."""
+        return self.readings + self.features
 
     @property
-    def longest(self) -> int:
-        """Months of the longest window."""
-        return self.windows[-1].months
+    def longest(self) -> Window:
+        """The longest window: it holds all the others."""
+        return self.windows[-1]
 
     def measure(self, name: str) -> Measure:
         """Find a measure; ViewError if there is none of that name."""
         for measure in self.measures:
             if measure.name == name:
                 return measure
-        raise ViewError(f"view {self.name} aggregates {name}, which is none of its measures")
+        raise ViewError(f"measures of view {self.name} has none of name {name}")

@@ -39,6 +39,7 @@ def descriptions(view: FeatureView) -> dict[str, str]:
         "rows_present": "there is no row in the range",
         "key_not_null": "rows without entity or day",
         "key_unique": "keys that have more than one row",
+        "readings_unique": "keys that have more than one reading (ingest with --start and --end rebuilds such days)",
         "rows_missing": "readings that have no features",
         "rows_unexpected": "features that have no reading",
         "values_finite": "rows with a value that is NaN or infinite",
@@ -65,6 +66,7 @@ def violations(features: DataFrame, readings: DataFrame, days: DayRange, view: F
     parts = [
         _row_checks(features, view),
         _key_checks(features, present, view),
+        _repeated(readings, view),
         _recomputed(features, readings, view, rows),
     ]
     return reduce(DataFrame.unionByName, parts)
@@ -74,20 +76,24 @@ def _invariants(view: FeatureView) -> Iterator[tuple[str, Column]]:
     """Per check, the condition under which a row violates it."""
     for aggregation in view.aggregations:
         names = [aggregation.column(window) for window in view.windows]
-        if aggregation.function is Function.STDDEV:
-            yield f"{aggregation.name}_not_negative", _any([F.col(name) < 0 for name in names])
-            continue
-        of = view.measure(aggregation.measure)
-        grows = aggregation.function is Function.MAX or (
-            aggregation.function is Function.SUM and of.minimum is not None and of.minimum >= 0
-        )
-        if grows:
-            # Sums of more terms are rounded otherwise: equal up to that is no fall.
-            fall = [
-                F.coalesce(F.col(short) * (1 - RELATIVE) > F.col(long), F.col(short).isNotNull() & F.col(long).isNull())
-                for short, long in pairwise(names)
-            ]
-            yield f"{aggregation.name}_grows", _any(fall)
+        least = view.measure(aggregation.measure).minimum if aggregation.measure else None
+        match aggregation.function:
+            case Function.STDDEV:
+                yield f"{aggregation.name}_not_negative", _any([F.col(name) < 0 for name in names])
+            case Function.SUM if least is None or least < 0:
+                continue
+            case Function.SUM | Function.MAX | Function.COUNT | Function.DAYS_SEEN:
+                yield f"{aggregation.name}_grows", _any([_less(long, short) for short, long in pairwise(names)])
+            case Function.MIN:
+                yield f"{aggregation.name}_falls", _any([_less(short, long) for short, long in pairwise(names)])
+
+
+def _less(one: str, other: str) -> Column:
+    """Whether a column is less than another by more than rounding, or is null where that is not."""
+    first, second = F.col(one), F.col(other)
+    # Sums of more terms are rounded otherwise: equal up to that is no fall.
+    fallen = second - first > RELATIVE * F.abs(second)
+    return F.coalesce(fallen, second.isNotNull() & first.isNull())
 
 
 def _row_checks(features: DataFrame, view: FeatureView) -> DataFrame:
@@ -116,6 +122,13 @@ def _key_checks(features: DataFrame, present: DataFrame, view: FeatureView) -> D
     return both.select(F.explode(failed).alias(CHECK), *keys, F.lit(None).cast("string").alias(DETAIL))
 
 
+def _repeated(readings: DataFrame, view: FeatureView) -> DataFrame:
+    """Look at all readings that the windows see: one that is there twice counts twice in each of them."""
+    keys = [column.name for column in view.keys]
+    twice = readings.groupBy(*keys).count().where("count > 1")
+    return twice.select(F.lit("readings_unique").alias(CHECK), *keys, F.lit(None).cast("string").alias(DETAIL))
+
+
 def recompute(keys: DataFrame, readings: DataFrame, view: FeatureView) -> DataFrame:
     """Compute the view's columns for some keys otherwise than the features were: on arrays, in two passes.
 
@@ -128,39 +141,46 @@ def recompute(keys: DataFrame, readings: DataFrame, view: FeatureView) -> DataFr
     found = keys.join(histories, on=entity, how="inner")
     today = F.expr(f"try_element_at(filter(history, r -> r.{day} = {day}), 1)")
     cuts = {
-        f"w{window.name}": F.expr(
-            f"filter(history, r -> r.{day} >= add_months({day}, -{window.months}) AND r.{day} <= {day})"
-        )
+        f"w{window.name}": F.expr(f"filter(history, r -> r.{day} >= {window.first_day_sql(day)} AND r.{day} <= {day})")
         for window in view.windows
     }
     arrays = {
-        f"{measure}_in_{window.name}": F.expr(f"filter(w{window.name}.{measure}, v -> v IS NOT NULL)")
-        for measure in {aggregation.measure for aggregation in view.aggregations}
+        f"{measure}_in_{window.name}": F.expr(
+            f"filter(transform(w{window.name}, r -> struct(r.{day} AS day, r.{measure} AS v)), r -> r.v IS NOT NULL)"
+        )
+        for measure in {aggregation.measure for aggregation in view.aggregations if aggregation.measure}
         for window in view.windows
     }
     folded = {
-        aggregation.column(window): _folded(aggregation.function, f"{aggregation.measure}_in_{window.name}")
-        for aggregation in view.aggregations
-        for window in view.windows
+        name: _folded(aggregation.function, f"{aggregation.measure}_in_{window.name}")
+        if aggregation.measure
+        # The function that takes no measure: the days that have a row.
+        else F.expr(f"cast(size(array_distinct(w{window.name}.{day})) as bigint)")
+        for name, (aggregation, window) in view.made_of.items()
     }
     values = {measure.name: F.col(f"today.{measure.name}") for measure in view.measures} | folded
     rows = found.withColumn("today", today).withColumns(cuts).withColumns(arrays)
     return rows.select(entity, day, *(value.alias(name) for name, value in values.items()))
 
 
-def _folded(function: Function, values: str) -> Column:
-    """Fold an array column without nulls; null where it has too few values."""
+def _folded(function: Function, rows: str) -> Column:
+    """Fold a window's rows that have a value: structs of `day` and `v`."""
+    values = f"{rows}.v"
     total = f"aggregate({values}, 0D, (sum, v) -> sum + v)"
     mean = f"{total} / size({values})"
     # An array of one mean, so that it is computed once and not for every value.
     squares = f"transform(array({mean}), m -> aggregate({values}, 0D, (sum, v) -> sum + (v - m) * (v - m)))[0]"
-    least, folded = {
-        Function.SUM: (1, total),
-        Function.MEAN: (1, mean),
-        Function.MAX: (1, f"array_max({values})"),
-        Function.STDDEV: (2, f"sqrt({squares} / (size({values}) - 1))"),
+    folded = {
+        Function.SUM: total,
+        Function.COUNT: f"cast(size({values}) as bigint)",
+        Function.MIN: f"array_min({values})",
+        Function.MAX: f"array_max({values})",
+        Function.MEAN: mean,
+        Function.STDDEV: f"sqrt({squares} / (size({values}) - 1))",
+        # Structs compare by their first field: the newest day's.
+        Function.LAST: f"array_max({rows}).v",
     }[function]
-    return F.expr(f"IF(size({values}) >= {least}, {folded}, NULL)")
+    return F.expr(f"IF(size({values}) >= {function.least}, {folded}, NULL)")
 
 
 def _recomputed(features: DataFrame, readings: DataFrame, view: FeatureView, rows: int) -> DataFrame:

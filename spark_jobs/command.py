@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +14,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from feature_store import registry
 from feature_store.calendar import DayRange, parse_day
+from feature_store.energy import ENERGY
+from feature_store.view import FeatureView, ViewError
 from spark_jobs import storage
 from spark_jobs.errors import JobError, Summary, VerdictError, first_cause
 
@@ -30,6 +35,24 @@ def parser(job: str, description: str, *, days_required: bool = True) -> argpars
         made.add_argument(name, type=_day, required=days_required, metavar="YYYY-MM-DD", help=f"{what} day, included")
     made.add_argument("--summary", metavar="URI", help="also write the summary, or the error, to this file as JSON")
     return made
+
+
+def add_version(arguments: argparse.ArgumentParser, table: str) -> None:
+    """Let a job read a table as an earlier step of its run has left it, whatever was written since."""
+    name = f"--{table}-version"
+    arguments.add_argument(name, type=int, metavar="N", help=f"Delta version of the {table} (default: the newest)")
+
+
+def add_view(arguments: argparse.ArgumentParser) -> None:
+    """Let a job work for any feature view that is declared."""
+    arguments.add_argument(
+        "--view", type=_view, default=ENERGY, metavar="NAME", help=f"the feature view (default: {ENERGY.name})"
+    )
+
+
+def text(day: dt.date | None) -> str | None:
+    """A day as summaries and reports have it; null where there is none."""
+    return None if day is None else str(day)
 
 
 def execute(arguments: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None = None) -> int:
@@ -66,7 +89,7 @@ def _run(job: str, work: Work, args: argparse.Namespace) -> int:
         error = f"unexpected error: {first_cause(unexpected)}"
         summary = {}
     seconds = round(time.monotonic() - began, 1)
-    days = {name: str(day) if day else None for name, day in (("start", args.start), ("end", args.end))}
+    days = {"start": text(args.start), "end": text(args.end)}
     summary = {"job": job, **days, "seconds": seconds, **summary, **({"error": error} if error else {})}
     error = _publish(spark, args.summary, summary) or error
     if spark:
@@ -91,7 +114,16 @@ def _publish(spark: SparkSession | None, uri: str | None, summary: Summary) -> s
 
 def _session(job: str) -> SparkSession:
     """The session; what it runs on and with comes from spark-defaults.conf or spark-submit."""
+    # The tasks' Python is the job's own, unless whoever started it says otherwise: PySpark's default is any python3.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     return SparkSession.builder.appName(job).getOrCreate()
+
+
+def _view(name: str) -> FeatureView:
+    try:
+        return registry.view(name)
+    except (registry.UnknownViewError, ViewError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _day(text: str) -> Any:  # noqa: ANN401 - argparse's types are untyped

@@ -1,6 +1,7 @@
 """Bring landed CSV files into the table of readings; malformed rows go to its quarantine.
 
-Without days: the files that are new or changed since the last time are merged in, the newer file's row winning.
+Without days: the files that are new or changed since the last time are merged in, the newer file's row winning. A
+file that comes again without some of its readings withdraws them.
 With --start and --end: exactly those days are rebuilt from all landed files.
 """
 
@@ -18,6 +19,8 @@ from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
 from spark_jobs import command, lake, landing, storage, tables
 from spark_jobs.errors import JobError, Summary
+from spark_jobs.landing import Batch
+from spark_jobs.storage import File
 
 VIEW = ENERGY
 
@@ -35,17 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     """Ingest; JobError if nothing has landed, or nothing in it is a reading."""
     days: DayRange | None = args.days
-    files = storage.csv_files(spark, args.source)
-    if days is None:
-        files = lake.not_ingested(spark, args.readings, files)
-    batch = landing.read(spark, files, VIEW)
-    for landed in batch.files:
-        if landed.refusal:
-            log.warning("%s goes to quarantine as a whole: %s", landed.file.path, landed.refusal)
+    landed = storage.csv_files(spark, args.source)
+    batch = landing.read(spark, landed if days else lake.not_ingested(spark, args.readings, landed), VIEW)
+    for each in batch.files:
+        if each.refusal:
+            log.warning("%s goes to quarantine as a whole: %s", each.file.path, each.refusal)
+    # In this order a crash between any two of them is made good by the next run: it does the same again.
     if batch.files:
         lake.quarantine(spark, args.readings, batch, VIEW)
-    if batch.rows is not None:
-        _write(batch.rows, args.readings, days)
+    changed = _days_changed(_write(batch, landed, args.readings, days))
     if not tables.exists(spark, args.readings):
         raise JobError(
             f"No file under {args.source} has a single valid reading: see {lake.quarantine_uri(args.readings)}."
@@ -61,25 +62,47 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         "rows_valid": sum(count.valid for count in batch.counts.values()),
         "rows_quarantined": sum(count.quarantined for count in batch.counts.values()),
         "readings_rows": extent.rows,
-        "first_day": extent.first_day and str(extent.first_day),
-        "last_day": extent.last_day and str(extent.last_day),
+        "first_day": command.text(extent.first_day),
+        "last_day": command.text(extent.last_day),
+        **changed,
         "readings_version": version,
     }
 
 
-def _write(rows: DataFrame, readings: str, days: DayRange | None) -> None:
-    newest = landing.newest(rows, VIEW)
-    if days is not None:
-        wanted = newest.where(tables.within(VIEW.day, days)).persist()
-        if wanted.isEmpty():
-            raise JobError(
-                f"No landed file has a valid reading of {days}: the readings in {readings} stay as they are."
-            )
-        lake.rebuild(wanted, readings, days, VIEW)
-        return
-    first, last = newest.agg(F.min(VIEW.day), F.max(VIEW.day)).collect()[0]
-    if first is not None:
-        lake.merge(newest, readings, DayRange(first, last), VIEW)
+def _write(batch: Batch, landed: Sequence[File], readings: str, days: DayRange | None) -> DataFrame | None:
+    """Merge what is new, or rebuild days; returns the days of the readings that have other values than before."""
+    if batch.rows is None:
+        return None
+    newest = landing.newest(batch.rows, VIEW)
+    if days is None:
+        return _merge(batch, newest, landed, readings)
+    wanted = newest.where(tables.within(VIEW.day, days)).persist()
+    if wanted.isEmpty():
+        raise JobError(f"No landed file has a valid reading of {days}: the readings in {readings} stay as they are.")
+    return lake.rebuild(wanted, readings, days, VIEW)
+
+
+def _merge(batch: Batch, newest: DataFrame, landed: Sequence[File], readings: str) -> DataFrame:
+    spark = newest.sparkSession
+    withdrawn = lake.withdrawn(batch, readings, VIEW) if tables.exists(spark, readings) else None
+    if withdrawn is None:
+        return lake.merge(newest, readings, VIEW)
+    # Another file may have a withdrawn reading too, which counted for nothing as long as the newer one had it.
+    log.info("Some readings are withdrawn by another version of their file: looking for them in all landed files.")
+    keys = [VIEW.entity, VIEW.day]
+    looked = [landing.look(spark, file, VIEW) for file in landed]
+    # Cached, as a filter on a key that Spark pushes into the parsing makes it as slow again as it is.
+    everywhere = landing.keyed(landing.parsed(spark, looked, VIEW), VIEW).persist()
+    again = withdrawn.join(landing.newest(everywhere, VIEW), on=keys, how="left").persist()
+    return lake.merge(newest.join(withdrawn, on=keys, how="left_anti"), readings, VIEW, again)
+
+
+def _days_changed(days: DataFrame | None) -> Summary:
+    names = ("days_changed", "first_day_changed", "last_day_changed")
+    if days is None:
+        return dict(zip(names, (0, None, None), strict=True))
+    number, first, last = days.agg(F.countDistinct(VIEW.day), F.min(VIEW.day), F.max(VIEW.day)).collect()[0]
+    return dict(zip(names, (number, command.text(first), command.text(last)), strict=True))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Landed files to readings: which files are new, what is good in them, what goes to quarantine."""
+"""Landed files to readings: what is good in them, what goes to quarantine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
+from feature_store.landed import Header, HeaderError, read_header
 from feature_store.view import FeatureView
 from spark_jobs import parsing, storage
-from spark_jobs.parsing import Header
 from spark_jobs.storage import File
 
 SOURCE = ("source_file", "source_modified")
@@ -53,14 +54,26 @@ class Batch:
 
 
 def read(spark: SparkSession, files: Sequence[File], view: FeatureView) -> Batch:
-    """Read files, once."""
+    """Read files, once.
+
+    Raises:
+        JobError: a file can't be read to its end, such as a truncated .gz.
+    """
     looked = [look(spark, file, view) for file in files]
     counts = {landed.file.path: Count(1, 1) for landed in looked if landed.refusal}
     if len(counts) == len(looked):
         return Batch(looked, None, counts)
     rows = keyed(parsed(spark, looked, view), view).persist()
     bad = F.when(F.col(view.entity).isNull() | F.col(CONFLICTS), F.col(LINES)).otherwise(0)
-    for row in rows.groupBy("source_file").agg(F.sum(LINES).alias("lines"), F.sum(bad).alias("bad")).collect():
+    totals = rows.groupBy("source_file").agg(F.sum(LINES).alias("lines"), F.sum(bad).alias("bad"))
+    try:
+        counted = totals.collect()
+    except Py4JJavaError:
+        # Spark does not say which file it could not read: if it was one, reading it again says so.
+        for landed in looked:
+            storage.read_through(spark, landed.file.path)
+        raise
+    for row in counted:
         # The header line is among the lines, and among the bad ones.
         counts[row["source_file"]] = Count(row["lines"] - 1, row["bad"] - 1)
     return Batch(looked, rows, counts)
@@ -70,8 +83,8 @@ def look(spark: SparkSession, file: File, view: FeatureView) -> Landed:
     """Read a file's header."""
     line = storage.first_line(spark, file.path)
     try:
-        return Landed(file, line, parsing.read_header(line, view), None)
-    except parsing.HeaderError as error:
+        return Landed(file, line, read_header(line, view), None)
+    except HeaderError as error:
         return Landed(file, line, None, str(error))
 
 
@@ -125,12 +138,16 @@ def keyed(rows: DataFrame, view: FeatureView) -> DataFrame:
     )
 
 
+def good(keyed_rows: DataFrame, view: FeatureView) -> DataFrame:
+    """Leave malformed and conflicting rows out."""
+    return keyed_rows.where(F.col(view.entity).isNotNull() & ~F.col(CONFLICTS))
+
+
 def newest(keyed_rows: DataFrame, view: FeatureView) -> DataFrame:
     """Choose each key's row of the newest file, by modification time and then by name; conflicting rows are no rows."""
     keys = [view.entity, view.day]
     values = [*reversed(SOURCE), *(measure.name for measure in view.measures)]
-    good = keyed_rows.where(F.col(view.entity).isNotNull() & ~F.col(CONFLICTS))
-    chosen = good.groupBy(*keys).agg(F.max(F.struct(*values)).alias("row"))
+    chosen = good(keyed_rows, view).groupBy(*keys).agg(F.max(F.struct(*values)).alias("row"))
     return chosen.select(*keys, *(f"row.{m.name}" for m in view.measures), *(f"row.{name}" for name in SOURCE))
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
-from dataclasses import dataclass
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
+from feature_store.landed import DAY, LARGEST, NUMBER, WHOLE_NUMBER, Header
 from feature_store.view import FeatureView, Measure, Type
 
 REASON = "reason"
@@ -18,54 +15,6 @@ FIELD = r'(?:"[^"]*(?:""[^"]*)*"|[^",]*)'
 QUOTED_LINE = f"^{FIELD}(?:,{FIELD})*$"
 # A comma with an even number of quotes after it stands outside of them.
 SEPARATOR = r',(?=(?:[^"]*"[^"]*")*[^"]*$)'
-DAY = r"^\d{4}-\d{2}-\d{2}$"
-NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
-WHOLE_NUMBER = r"^[+-]?\d+(?:\.0*)?$"
-LARGEST = {Type.INT: 2**31 - 1, Type.BIGINT: 2**63 - 1}
-
-
-class HeaderError(ValueError):
-    """A file's header is not that of readings; the message says how."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """Where the columns stand in a file: the entity's and the day's position, the measures' in the view's order."""
-
-    entity: int
-    day: int
-    measures: tuple[int, ...]
-
-    @property
-    def fields(self) -> int:
-        """How many fields each line has."""
-        return len(self.measures) + 2
-
-
-def read_header(line: str, view: FeatureView) -> Header:
-    """Find a view's columns in a file's first line, in whatever order.
-
-    Raises:
-        HeaderError: a column is missing, unknown, or there twice.
-    """
-    text = line.removeprefix("\ufeff")
-    if not text.strip():
-        raise HeaderError("its first line is empty, where the names of the columns should be")
-    names = next(csv.reader([text]))
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
-        raise HeaderError(f"its header has column {twice[0]!r} twice")
-    entities = [name for name in names if name in view.source_entities]
-    if len(entities) != 1:
-        wanted = " or ".join(view.source_entities)
-        raise HeaderError(f"its header must have one column {wanted}, and has {', '.join(entities) or 'none'}")
-    needed = [view.source_day, *(measure.name for measure in view.measures)]
-    if missing := [name for name in needed if name not in names]:
-        raise HeaderError(f"its header lacks {', '.join(missing)}")
-    if unknown := [name for name in names if name not in needed and name not in entities]:
-        raise HeaderError(f"its header has columns that are not known: {', '.join(map(repr, unknown))}")
-    entity, day, *measures = (names.index(name) for name in (*entities, *needed))
-    return Header(entity, day, tuple(measures))
 
 
 def parse(lines: DataFrame, header: Header, view: FeatureView) -> DataFrame:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
 from pyspark.sql import SparkSession
 
+from feature_store import layout
 from spark_jobs.errors import JobError, first_cause
-
-CSV_SUFFIXES = (".csv", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def csv_files(spark: SparkSession, uri: str) -> list[File]:
         while found.hasNext():
             status = found.next()
             name = str(status.getPath().getName())
-            if name.endswith(CSV_SUFFIXES) and not name.startswith(("_", ".")):
+            if layout.is_csv(name):
                 files.append(File(status.getPath().toString(), status.getLen(), status.getModificationTime()))
     except Py4JJavaError as error:
         if "FileNotFoundException" in str(error.java_exception):
@@ -55,16 +56,35 @@ def first_line(spark: SparkSession, path: str) -> str:
         JobError: it can't be read, or is not the gzip that its name says.
     """
     jvm: Any = spark._jvm  # PySpark has no public way to Hadoop's file systems
-    system, at = _open(spark, path)
+    with _text(spark, path) as stream:
+        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(stream, "UTF-8"))
+        return str(reader.readLine() or "")
+
+
+def read_through(spark: SparkSession, path: str) -> None:
+    """Read a text file to its end, gzipped or not.
+
+    Raises:
+        JobError: it can't be read, such as a gzip that was cut off.
+    """
+    jvm: Any = spark._jvm
+    with _text(spark, path) as stream:
+        stream.transferTo(jvm.java.io.OutputStream.nullOutputStream())
+
+
+@contextmanager
+def _text(spark: SparkSession, path: str) -> Iterator[Any]:
+    jvm: Any = spark._jvm
     stream = None
     try:
+        system, at = _open(spark, path)
         stream = system.open(at)
         codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(_configuration(spark)).getCodec(at)
-        text = codec.createInputStream(stream) if codec is not None else stream
-        reader = jvm.java.io.BufferedReader(jvm.java.io.InputStreamReader(text, "UTF-8"))
-        return str(reader.readLine() or "")
+        yield codec.createInputStream(stream) if codec is not None else stream
     except Py4JJavaError as error:
-        raise JobError(f"{path} can't be read: {first_cause(error)}.") from error
+        cause = first_cause(error)
+        advice = ": land it again, whole" if "EOF" in cause or "Zip" in cause or "gzip" in cause.lower() else ""
+        raise JobError(f"{path} can't be read ({cause}){advice}.") from error
     finally:
         if stream is not None:
             stream.close()

@@ -11,12 +11,13 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
-from feature_store.energy import ENERGY
+from feature_store import cql
+from feature_store.calendar import DayRange
+from feature_store.view import FeatureView
 from spark_jobs import command, online_table, tables
 from spark_jobs.errors import JobError, Summary, VerdictError
 from spark_jobs.online_table import OnlineTable
 
-VIEW = ENERGY
 EXAMPLES = 5
 
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status: 1 also if what is online afterwards is not what Delta has."""
     arguments = command.parser("sync", __doc__ or "")
     arguments.add_argument("--features", required=True, metavar="URI", help="Delta table of features")
+    command.add_version(arguments, "features")
     arguments.add_argument("--keyspace", required=True, help="keyspace of the online table")
     arguments.add_argument("--table", required=True, help="name of the online table")
     arguments.add_argument(
@@ -33,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=os.environ.get("KEYSPACES_DRIVER_CONFIG") or Path.home() / "feature-store" / "app.config",
         help="the Java driver's configuration (default: KEYSPACES_DRIVER_CONFIG, else ~/feature-store/app.config)",
     )
+    command.add_view(arguments)
     return command.execute(arguments, run, argv)
 
 
@@ -43,15 +46,23 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         JobError: there is nothing to write, or no table to write to.
         VerdictError: what is online differs from Delta.
     """
+    view: FeatureView = args.view
     table = OnlineTable(args.keyspace, args.table, args.driver_config)
-    features_version = tables.version(spark, args.features)
-    online_table.check(spark, table, VIEW)
-    rows = tables.read(spark, args.features, features_version).where(tables.within(VIEW.day, args.days)).persist()
+    features_version = tables.pinned(spark, args.features, args.features_version)
+    online_table.check(spark, table, view)
+    rows = _rows(spark, args.features, features_version, args.days, view).persist()
     count = rows.count()
     if not count:
         raise JobError(f"{args.features} has no features of {args.days}: there is nothing to bring online.")
-    online_table.write(rows, count, table, VIEW)
-    compared = online_table.compare(rows, args.days, table, VIEW).persist()
+    newest = tables.version(spark, args.features)
+    if newest != features_version and not tables.same(rows, _rows(spark, args.features, newest, args.days, view)):
+        # Written now, they would take the place of newer ones that may be online already.
+        raise JobError(
+            f"Other features of {args.days} were written to {args.features} since version {features_version}: they are "
+            "for the run that wrote them to sync. Nothing was written; run this again from featurize on if need be."
+        )
+    online_table.write(rows, count, table, view)
+    compared = online_table.compare(rows, args.days, table, view).persist()
     outcomes = {row["outcome"]: row["count"] for row in compared.groupBy("outcome").count().collect()}
     summary = {
         "rows_written": count,
@@ -60,16 +71,25 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         "table": str(table),
     }
     if outcomes:
-        raise VerdictError(_difference(compared, outcomes, table), summary)
+        raise VerdictError(_difference(compared, outcomes, table, view), summary)
     return summary
 
 
-def _difference(compared: DataFrame, outcomes: dict[str, int], table: OnlineTable) -> str:
-    keys = [column.name for column in VIEW.keys]
+def _rows(spark: SparkSession, features: str, version: int, days: DayRange, view: FeatureView) -> DataFrame:
+    return tables.read(spark, features, version).where(tables.within(view.day, days))
+
+
+def _difference(compared: DataFrame, outcomes: dict[str, int], table: OnlineTable, view: FeatureView) -> str:
+    keys = [column.name for column in view.keys]
     said = []
     for outcome, count in sorted(outcomes.items()):
         some = compared.where(F.col("outcome") == outcome).orderBy(*reversed(keys)).limit(EXAMPLES).collect()
         said.append(f"{count} {outcome} (such as {', '.join(' '.join(str(row[key]) for key in keys) for row in some)})")
+        if outcome == online_table.LEFT_OVER:
+            deletes = [cql.delete(view, table.keyspace, table.table, *(row[key] for key in keys)) for row in some]
+            said[-1] += (
+                f", which Delta no longer has; if that is right, remove them by statements like {' '.join(deletes)}"
+            )
     return f"{table} is not what Delta has: {'; '.join(said)}."
 
 

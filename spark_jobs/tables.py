@@ -1,14 +1,13 @@
-"""Delta tables by path: read a version of some days, replace just those days, merge."""
+"""Delta tables by path: read a version of some days, replace just those days."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
 from feature_store.calendar import DayRange
@@ -16,6 +15,7 @@ from spark_jobs import storage
 from spark_jobs.errors import JobError
 
 DAYS_PER_FILE = 31
+LEAST_ROWS_PER_FILE = 20_000  # some 2 MB: smaller files cost more to open than to read
 COMMIT = re.compile(r"(\d{20})\.json")
 
 
@@ -45,6 +45,21 @@ def version(spark: SparkSession, uri: str) -> int:
     return max(commits)
 
 
+def identity(spark: SparkSession, uri: str) -> str:
+    """The table's own id: another one, made at the same place, has another."""
+    return str(spark.sql(f"DESCRIBE DETAIL {name(uri)}").select("id").collect()[0][0])
+
+
+def pinned(spark: SparkSession, uri: str, asked: int | None) -> int:
+    """The version that was asked for, or the newest where none was; JobError if there is no such version."""
+    newest = version(spark, uri)
+    if asked is None:
+        return newest
+    if not 0 <= asked <= newest:
+        raise JobError(f"{uri} has no version {asked}: its newest is {newest}.")
+    return asked
+
+
 def _commits(spark: SparkSession, uri: str) -> list[int]:
     # Delta's protocol: one commit, one file of that number. DESCRIBE HISTORY says the same by a Spark job of seconds.
     found = (COMMIT.fullmatch(file) for file in storage.names(spark, f"{uri.rstrip('/')}/_delta_log"))
@@ -67,40 +82,65 @@ def extent(table: DataFrame, day: str) -> Extent:
     return Extent(row["rows"], row["first"], row["last"])
 
 
-def clustered(rows: DataFrame, day: str, days: DayRange) -> DataFrame:
-    """Arrange rows for writing: files of some month of days each, so that replacing a day rewrites few of them."""
-    files = math.ceil(len(days) / DAYS_PER_FILE)
-    return rows.repartitionByRange(files, day).sortWithinPartitions(day)
+def by_days(rows: DataFrame, day: str, days: DayRange, number: int) -> DataFrameWriter:
+    """Arrange rows for writing: files of about a month of days each, so that replacing a day rewrites few of them.
 
-
-def replace_days(rows: DataFrame, uri: str, day: str, days: DayRange, ignoring: Collection[str] = ()) -> bool:
-    """Make the table's rows of these days exactly these rows; create the table if it is missing.
+    Each task sorts what it has by day and cuts it into files: no shuffle, and a task more is a file a month more.
 
     Args:
-        rows: of these days only, with no row twice; read several times, so cached by the caller.
+        rows: to be written.
+        day: their day column.
+        days: all that the rows are of, or more.
+        number: how many rows there are, about.
+    """
+    months = math.ceil(len(days) / DAYS_PER_FILE)
+    if months == 1:
+        return rows.repartition(1).write.format("delta")
+    tasks = int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    per_file = max(math.ceil(number / months / tasks), LEAST_ROWS_PER_FILE)
+    return rows.sortWithinPartitions(day).write.format("delta").option("maxRecordsPerFile", per_file)
+
+
+def replace_days(rows: DataFrame, uri: str, day: str, days: DayRange, number: int) -> bool:
+    """Make the table's rows of these days exactly these rows; create the table if it is missing.
+
+    If the table has none of these days, the rows are evaluated once, else they are cached.
+
+    Args:
+        rows: of these days only, with no row twice.
         uri: the table.
         day: its day column.
         days: those to replace.
-        ignoring: columns that do not make a row another one.
+        number: how many rows there are, about.
 
     Returns:
         Whether anything was written: a table that has these rows already gets no new version.
     """
     spark = rows.sparkSession
-    if exists(spark, uri):
-        there = spark.read.format("delta").load(uri).where(within(day, days))
-        if there.columns == rows.columns and _same(rows, there, [c for c in rows.columns if c not in ignoring]):
+    there = spark.read.format("delta").load(uri).where(within(day, days)) if exists(spark, uri) else None
+    if there is None or there.isEmpty():
+        _replace(rows, uri, day, days, number)
+        return True
+    rows.persist()
+    try:
+        if there.columns == rows.columns and same(rows, there):
             return False
+        _replace(rows, uri, day, days, number)
+        return True
+    finally:
+        rows.unpersist()
+
+
+def _replace(rows: DataFrame, uri: str, day: str, days: DayRange, number: int) -> None:
+    # Also where there is nothing to replace: of two runs that write the same day, one then fails, as it should.
     where = f"{day} >= DATE'{days.start}' AND {day} <= DATE'{days.end}'"
-    written = rows.agg(F.min(day), F.max(day)).collect()[0]
-    span = DayRange(written[0], written[1]) if written[0] else days
-    clustered(rows, day, span).write.format("delta").mode("overwrite").option("replaceWhere", where).save(uri)
-    return True
+    by_days(rows, day, days, number).mode("overwrite").option("replaceWhere", where).save(uri)
 
 
-def _same(rows: DataFrame, there: DataFrame, columns: list[str]) -> bool:
-    if rows.count() != there.count():
+def same(one: DataFrame, other: DataFrame) -> bool:
+    """Tell whether two tables of the same columns have the same rows, none of them twice."""
+    if one.count() != other.count():
         return False
-    mine, other = rows.alias("mine"), there.alias("other")
-    equal = [F.col(f"mine.{column}").eqNullSafe(F.col(f"other.{column}")) for column in columns]
-    return mine.join(other, on=equal, how="left_anti").isEmpty()
+    mine, theirs = one.alias("mine"), other.alias("theirs")
+    equal = [F.col(f"mine.{column}").eqNullSafe(F.col(f"theirs.{column}")) for column in one.columns]
+    return mine.join(theirs, on=equal, how="left_anti").isEmpty()

@@ -11,11 +11,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
-from feature_store.energy import ENERGY
+from feature_store.view import FeatureView
 from spark_jobs import checks, command, storage, tables
 from spark_jobs.errors import Summary, VerdictError
 
-VIEW = ENERGY
 EXAMPLES = 5
 
 
@@ -24,7 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parser("validate", __doc__ or "")
     arguments.add_argument("--readings", required=True, metavar="URI", help="Delta table of readings")
     arguments.add_argument("--features", required=True, metavar="URI", help="Delta table of features")
+    command.add_version(arguments, "readings")
+    command.add_version(arguments, "features")
     arguments.add_argument("--report", required=True, metavar="URI", help="file for the report, JSON")
+    command.add_view(arguments)
     return command.execute(arguments, run, argv)
 
 
@@ -35,19 +37,21 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         JobError: a table is missing, or the report can't be written.
         VerdictError: a check failed.
     """
-    versions = {name: tables.version(spark, getattr(args, name)) for name in ("readings", "features")}
-    readings = tables.read(spark, args.readings, versions["readings"])
-    features = tables.read(spark, args.features, versions["features"])
-    described = checks.descriptions(VIEW)
+    view: FeatureView = args.view
+    readings_version = tables.pinned(spark, args.readings, args.readings_version)
+    features_version = tables.pinned(spark, args.features, args.features_version)
+    readings = tables.read(spark, args.readings, readings_version)
+    features = tables.read(spark, args.features, features_version)
+    described = checks.descriptions(view)
     rows = 0
-    if wrong := checks.wrong_columns(features, VIEW):
+    if wrong := checks.wrong_columns(features, view):
         failed = [_failure("columns", described["columns"], None, len(wrong), wrong[:EXAMPLES])]
     else:
-        chosen = features.where(tables.within(VIEW.day, args.days) | F.col(VIEW.day).isNull()).persist()
+        chosen = features.where(tables.within(view.day, args.days) | F.col(view.day).isNull()).persist()
         rows = chosen.count()
-        seen = readings.where(tables.within(VIEW.day, args.days.widened(VIEW.longest)))
-        found = checks.violations(chosen, seen, args.days, VIEW, rows).persist()
-        failed = _failures(found, described)
+        seen = readings.where(tables.within(view.day, view.longest.seen(args.days)))
+        found = checks.violations(chosen, seen, args.days, view, rows).persist()
+        failed = _failures(found, described, view)
         if not rows:
             failed.insert(0, _failure("rows_present", described["rows_present"], str(args.days.start), 1, []))
     verdict = {
@@ -62,7 +66,8 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         "end": str(args.days.end),
         "names": list(described),
         "rows_recomputed": min(rows, checks.SAMPLE),
-        **{f"{name}_version": version for name, version in versions.items()},
+        "readings_version": readings_version,
+        "features_version": features_version,
     }
     storage.write_text(spark, args.report, json.dumps({**verdict, **details}, indent=1) + "\n")
     if failed:
@@ -70,22 +75,22 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     return verdict
 
 
-def _failures(found: DataFrame, described: dict[str, str]) -> list[dict[str, Any]]:
+def _failures(found: DataFrame, described: dict[str, str], view: FeatureView) -> list[dict[str, Any]]:
     """One entry for each check that has violations, in the order of the checks."""
-    counted = found.groupBy(checks.CHECK).agg(F.count("*").alias("rows"), F.min(VIEW.day).alias("day")).collect()
+    counted = found.groupBy(checks.CHECK).agg(F.count("*").alias("rows"), F.min(view.day).alias("day")).collect()
     if not counted:
         return []
-    place = F.expr(f"row_number() OVER (PARTITION BY {checks.CHECK} ORDER BY {VIEW.day}, {VIEW.entity})")
+    place = F.expr(f"row_number() OVER (PARTITION BY {checks.CHECK} ORDER BY {view.day}, {view.entity})")
     some = found.withColumn("place", place).where(F.col("place") <= EXAMPLES).orderBy(checks.CHECK, "place").collect()
     totals = {row[checks.CHECK]: row for row in counted}
     return [
         _failure(
             check,
             message,
-            _text(totals[check]["day"]),
+            command.text(totals[check]["day"]),
             totals[check]["rows"],
             [
-                _example(row[VIEW.entity], row[VIEW.day], row[checks.DETAIL])
+                _example(row[view.entity], row[view.day], row[checks.DETAIL])
                 for row in some
                 if row[checks.CHECK] == check
             ],
@@ -93,10 +98,6 @@ def _failures(found: DataFrame, described: dict[str, str]) -> list[dict[str, Any
         for check, message in described.items()
         if check in totals
     ]
-
-
-def _text(day: object) -> str | None:
-    return None if day is None else str(day)
 
 
 def _example(entity: object, day: object, detail: str | None) -> str:

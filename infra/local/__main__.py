@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 
+from feature_store import layout
 from feature_store.energy import ENERGY
 from infra.local.settings import BUCKET, HOST, VENV, Stack, StackError
 
@@ -83,8 +84,8 @@ def environment(this: Stack) -> dict[str, str]:
         "AIRFLOW_URL": this.airflow_url,
         "AIRFLOW_HOME": str(this.home / "airflow"),
         "FEATURE_STORE_BUCKET": BUCKET,
-        "READINGS_URI": f"s3://{BUCKET}/delta/readings",
-        "FEATURES_URI": f"s3://{BUCKET}/delta/{ENERGY.name}",
+        "READINGS_URI": layout.uri(BUCKET, layout.READINGS),
+        "FEATURES_URI": layout.uri(BUCKET, layout.features(ENERGY)),
         "KEYSPACES_HOST": HOST,
         "KEYSPACES_PORT": str(this.ports.keyspaces_port),
         "KEYSPACES_USERNAME": this.secrets.keyspaces_username,

@@ -3,41 +3,67 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import httpx
 import tenacity
 
+from infra.local.settings import StackError
+
 Json: TypeAlias = Any  # what a JSON text holds; its shape is Airflow's
-# A busy machine answers late; a question can be asked again, an order (POST, PATCH) not.
+# A busy machine answers late, or for a moment with a 500 or 503; a question can be asked again, an order (POST, PATCH)
+# not.
 ASKED_AGAIN_FOR = 120.0  # seconds
+PAUSE = 1.0  # seconds between two tries
+
+
+class AirflowSilentError(StackError):
+    """Airflow gave no answer, or none but server errors (5xx)."""
 
 
 class AirflowApi:
     """A client of one Airflow. The local one asks for no sign-in: it listens on loopback only."""
 
-    def __init__(self, url: str) -> None:
-        """Make a client for the Airflow at url, such as http://127.0.0.1:8080."""
+    def __init__(self, url: str, is_up: Callable[[], bool] = lambda: True) -> None:
+        """Make a client for the Airflow at url, such as http://127.0.0.1:8080; while is_up, questions are repeated."""
+        self._url = url
         self._http = httpx.Client(base_url=f"{url}/api/v2", timeout=30)
+        too_long = tenacity.stop_after_delay(ASKED_AGAIN_FOR)
+        self._patiently = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(AirflowSilentError),
+            stop=lambda state: too_long(state) or not is_up(),
+            wait=tenacity.wait_fixed(PAUSE),
+            reraise=True,
+        )
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(httpx.TransportError),
-        stop=tenacity.stop_after_delay(ASKED_AGAIN_FOR),
-        wait=tenacity.wait_fixed(1),
-        reraise=True,
-    )
     def get(self, path: str, **parameters: str) -> Json:
-        """Ask for something; httpx.HTTPStatusError tells of any answer that is not a success."""
-        answer = self._http.get(path, params=parameters)
-        answer.raise_for_status()
-        return answer.json()
+        """Ask for something, again and again for a while if need be.
+
+        Raises:
+            AirflowSilentError: it is not answered.
+            httpx.HTTPStatusError: it is refused (4xx).
+        """
+        return self._patiently(self._send, "GET", path, params=parameters).json()
 
     def call(self, method: str, path: str, **body: Json) -> Json:
-        """Send one request, once; httpx.HTTPStatusError tells of any answer that is not a success."""
-        answer = self._http.request(method, path, json=body or None)
-        answer.raise_for_status()
+        """Send one order, once; raises as get() does."""
+        answer = self._send(method, path, json=body or None)
         return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, **what: Json) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **what)
+        except httpx.TransportError as error:
+            why = str(error) or type(error).__name__
+            raise AirflowSilentError(f"Airflow at {self._url} gives no answer ({why}): see `make status`.") from error
+        if answer.is_server_error:
+            raise AirflowSilentError(
+                f"Airflow at {self._url} answers {method} {path} with {answer.status_code} {answer.reason_phrase}: "
+                "its log airflow-api-server.log says why."
+            )
+        answer.raise_for_status()
+        return answer
 
     def dags(self) -> set[str]:
         """Name the DAGs that Airflow has parsed so far."""
@@ -59,12 +85,12 @@ class AirflowApi:
             if error.response.status_code != httpx.codes.CONFLICT:
                 raise
 
-    def trigger_day(self, dag_id: str, day: dt.date) -> str:
-        """Start a run of one day and return its id.
+    def trigger_day(self, dag_id: str, day: dt.date, *, reader: str) -> str:
+        """Start a run of one day that will see what has landed by now, and return its id.
 
         The run takes the day's own slot in the schedule while that is free, so that the scheduler does not start the
-        same day again. If the scheduler was quicker and that run is still under way, it is the one; a day that has run
-        before is run again by the DAG's params.
+        same day again. If the scheduler was quicker, that run is the one, as long as its `reader`, the task that looks
+        for what has landed, has not started; else the day is run again by the DAG's params.
         """
         start = dt.datetime.combine(day, dt.time(), dt.UTC)
         end = start + dt.timedelta(days=1)
@@ -80,11 +106,20 @@ class AirflowApi:
                 raise
             at = start.isoformat()
             taken = self.get(f"/dags/{dag_id}/dagRuns", logical_date_gte=at, logical_date_lte=at)["dag_runs"]
-            if under_way := [run for run in taken if run["state"] in ("queued", "running")]:
-                return str(under_way[0]["dag_run_id"])
+            for run_id in (str(run["dag_run_id"]) for run in taken if run["state"] in ("queued", "running")):
+                if not self._has_started(dag_id, run_id, reader):
+                    return run_id
             conf = {"start": day.isoformat(), "end": day.isoformat()}
             run = self.call("POST", f"/dags/{dag_id}/dagRuns", logical_date=None, conf=conf)
         return str(run["dag_run_id"])
+
+    def _has_started(self, dag_id: str, run_id: str, task_id: str) -> bool:
+        # A second try may go on with what the first has begun.
+        return any(
+            task["state"] not in (None, "scheduled", "queued") or task["try_number"] > 1
+            for task in self.tasks(dag_id, run_id)
+            if task["task_id"] == task_id
+        )
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Tell a run's state: queued, running, success or failed."""

@@ -1,15 +1,19 @@
 """Readings of households that do not exist, shaped like London's: the input of the main job where there is no other.
 
-A household's day depends on household, day and seed alone: tomorrow's file has today's rows in it, unchanged.
+A household's day depends on household, day and seed alone: however the days are spread over files, the rows agree.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from feature_store.calendar import DayRange
 
 SEED = 20140228
 HOUSEHOLDS = 500
@@ -25,7 +29,8 @@ COLUMNS = (
     "energy_sum",
     "energy_min",
 )
-# So that the quarantine is seen at work: each of another kind, of households that have no good row.
+FILE = re.compile(r"readings_(?P<first>\d{4}-\d{2}-\d{2})_(?P<last>\d{4}-\d{2}-\d{2})\.csv")
+# In every file, so that the quarantine is seen at work: each of another kind, of households that have no good row.
 MALFORMED = (
     "SYN900001,2013-02-30,0.2,0.2,0.5,48,0.1,9.6,0.1",
     "SYN900002,{day},0.2,0.2,much,48,0.1,9.6,0.1",
@@ -78,6 +83,39 @@ def generate(last_day: dt.date, households: int = HOUSEHOLDS, days: int = DAYS, 
     chance = Chance(seed)
     kept = _is_read(chance, house, day)
     return _measures(chance, house[kept], day[kept])
+
+
+@dataclass(frozen=True)
+class Written:
+    """A new file: its days, and how many readings are in it."""
+
+    days: DayRange
+    readings: int
+
+
+def files(folder: Path) -> list[Path]:
+    """List the files that extend() has written, the oldest days first."""
+    return sorted(file for file in folder.glob("*.csv") if FILE.fullmatch(file.name))
+
+
+def extend(folder: Path, last_day: dt.date, households: int = HOUSEHOLDS, days: int = DAYS) -> Written | None:
+    """Write the days up to last_day that no file of the folder has into one more file.
+
+    Args:
+        folder: where the files are, made if it is missing; their names say which days they have.
+        last_day: the newest day to write.
+        households: how many there are.
+        days: how many days the first file has.
+
+    Returns:
+        What was written; None if the files have last_day already.
+    """
+    there = [dt.date.fromisoformat(found["last"]) for file in files(folder) if (found := FILE.fullmatch(file.name))]
+    first_day = max(there) + dt.timedelta(days=1) if there else last_day - dt.timedelta(days=days - 1)
+    if first_day > last_day:
+        return None
+    new = DayRange(first_day, last_day)
+    return Written(new, write_csv(folder / f"readings_{new.start}_{new.end}.csv", last_day, households, len(new)))
 
 
 def write_csv(file: Path, last_day: dt.date, households: int = HOUSEHOLDS, days: int = DAYS, seed: int = SEED) -> int:

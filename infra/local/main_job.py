@@ -6,18 +6,22 @@ import datetime as dt
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 from deltalake import DeltaTable
 
-from feature_store.calendar import parse_day
+from feature_store import layout
+from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
 from infra.local import generate, landing, prepare, stack
 from infra.local.airflow_api import AirflowApi
 from infra.local.settings import BUCKET, Stack, StackError
+from infra.local.supervision import Supervisor
 
 DAG = "feature_store_daily"
 STAGES = (
@@ -58,29 +62,51 @@ def run(data: str | None, day: str | None) -> None:
         day: the day to compute, YYYY-MM-DD; None is the newest one that the data holds.
 
     Raises:
-        StackError: the arguments or the machine are not fit, or a part of the stack does not come up.
+        StackError: the arguments, the data or the machine are not fit (found before anything is started), a part of the
+            stack does not come up, or the stack is stopped by someone else meanwhile.
         RunFailedError: the DAG run failed.
     """
     wanted = _parse_day(day)
     this = Stack.from_environment()
     report = Report()
-    files, root = _input(this, data, report)
+    found = _input(this, data, report)
+    feature_day = _choose_day(wanted, found.days, today=dt.datetime.now(dt.UTC).date())
     os.environ.update(this.aws_environment())
     report.say(f"starting the stack (logs in {this.logs})")
     stack.up(this, report.say)
+    with _while_up(this):
+        _run_day(this, found, feature_day, report)
+
+
+def _run_day(this: Stack, found: landing.Input, day: dt.date, report: Report) -> None:
     prepare.prepare(this, report.say)
-    landed = landing.land(boto3.client("s3"), files, root, lambda text: report.say(f"landed {text}"))
-    report.say(
-        f"{landed.files} file(s) in s3://{BUCKET}/{landing.PREFIX}, {landed.uploaded} new, up to {landed.last_day}"
-    )
-    feature_day = wanted or landed.last_day
-    api = AirflowApi(this.airflow_url)
-    run_id = api.trigger_day(DAG, feature_day)
+    landed = landing.land(boto3.client("s3"), found.sources, lambda text: report.say(f"landed {text}"))
+    where = layout.uri(BUCKET, layout.LANDING)
+    report.say(f"{len(found.sources)} file(s) in {where}, {landed} new, up to {found.days.end}")
+    api = AirflowApi(this.airflow_url, is_up=lambda: Supervisor(this).pid() is not None)
+    run_id = api.trigger_day(DAG, day, reader="ingest")
     for dag_id in prepare.DAGS:
         api.unpause(dag_id)
-    report.say(f"{DAG} {run_id}: {feature_day}")
+    report.say(f"{DAG} {run_id}: {day}")
     _watch(api, run_id, report)
-    print("\n".join(_summary(this, api, run_id, feature_day, time.monotonic() - report.began)))  # noqa: T201
+    print("\n".join(_summary(this, api, run_id, day, time.monotonic() - report.began)))  # noqa: T201
+
+
+@contextmanager
+def _while_up(this: Stack) -> Iterator[None]:
+    """Turn whatever fails because the stack was stopped meanwhile, and what Airflow refuses, into one sentence."""
+    try:
+        yield
+    except RunFailedError:
+        raise
+    except Exception as error:
+        Supervisor(this).states()  # says that the stack was stopped, if it was
+        if isinstance(error, httpx.HTTPStatusError):
+            request, answer = error.request, error.response
+            raise StackError(
+                f"Airflow refuses {request.method} {request.url} with {answer.status_code}: {answer.text[:300]}"
+            ) from error
+        raise
 
 
 def _parse_day(day: str | None) -> dt.date | None:
@@ -92,15 +118,33 @@ def _parse_day(day: str | None) -> dt.date | None:
         raise StackError(f"DAY={day} is not a day: give it as YYYY-MM-DD.") from None
 
 
-def _input(this: Stack, data: str | None, report: Report) -> tuple[list[Path], Path]:
+def _input(this: Stack, data: str | None, report: Report) -> landing.Input:
+    """Find the run's files and their days, or generate them."""
     if data:
         path = Path(data).expanduser().resolve()
-        return landing.csv_files(path), path if path.is_dir() else path.parent
-    yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
-    file = this.home / "generated" / "daily_dataset.csv"
-    rows = generate.write_csv(file, last_day=yesterday)
-    report.say(f"generated {rows:,} readings of households up to {yesterday}")
-    return [file], file.parent
+        found = landing.look(landing.csv_files(path), path if path.is_dir() else path.parent)
+    else:
+        folder = this.home / "generated"
+        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+        if made := generate.extend(folder, last_day=yesterday):
+            report.say(f"generated {made.readings:,} readings of households up to {yesterday}")
+        found = landing.look(generate.files(folder), folder)
+    for source in found.sources:
+        if source.remark:
+            report.say(f"{source.path} {source.remark}")
+    return found
+
+
+def _choose_day(wanted: dt.date | None, days: DayRange, today: dt.date) -> dt.date:
+    """Choose the day to compute: the newest in the data, unless another of the data's days is wanted."""
+    day = wanted or days.end
+    if not days.start <= day <= days.end:
+        side = "before the oldest" if day < days.start else "after the newest"
+        raise StackError(f"DAY={day} is {side} day in the data: give a day from {days.start} to {days.end}.")
+    if day >= today:
+        named = f"DAY={day}" if wanted else f"{day}, the newest day in the data,"
+        raise StackError(f"{named} is not over yet (today is {today}, UTC): give DAY as a day before it.")
+    return day
 
 
 def _watch(api: AirflowApi, run_id: str, report: Report) -> None:
@@ -152,6 +196,10 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
     yield ""
     yield from _one_household(this, day)
     yield ""
+    _, _, advice = (api.result(DAG, run_id, "verdict") or "").partition("\n")
+    if advice:
+        yield advice
+        yield ""
     yield f"Airflow   {this.airflow_url}   (no sign-in: it listens on this machine only, and you are its admin)"
     yield f"This run  {this.airflow_url}/dags/{DAG}/runs/{run_id}"
     yield "The stack stays up. `make -s env` prints what other programs need to look inside; `make stop` ends it."
@@ -160,7 +208,7 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
 def _one_household(this: Stack, day: dt.date) -> Iterator[str]:
     """Read one household's latest features online, as a service would."""
     features = DeltaTable(
-        f"s3://{BUCKET}/delta/{ENERGY.name}",
+        layout.uri(BUCKET, layout.features(ENERGY)),
         storage_options={**this.aws_environment(), "AWS_ENDPOINT_URL": this.s3_url},
     )
     table = features.to_pyarrow_table(columns=[ENERGY.entity], filters=[(ENERGY.day, "=", day)])

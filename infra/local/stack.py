@@ -6,14 +6,14 @@ import datetime as dt
 import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import psutil
 
 from infra.local import airflow, parts, processes
 from infra.local.settings import Stack, StackError
-from infra.local.supervision import FAILED, STOP_SECONDS, PartState, Supervisor
+from infra.local.supervision import FAILED, STOP_SECONDS, PartState, Supervisor, SupervisorGoneError
 
 READY_WITHIN = 300.0  # seconds; what fails is told at once, so this only has to be longer than a slow machine takes
 POLL_SECONDS = 0.2
@@ -58,17 +58,19 @@ def down(stack: Stack) -> None:
     supervisor = Supervisor(stack)
     pid = supervisor.pid()
     if pid is not None:
-        supervisor.shut_down()
+        with suppress(SupervisorGoneError):  # by another `make stop`, a moment ago
+            supervisor.shut_down()
         _wait_for_end(pid, STOP_SECONDS + 2)
     processes.sweep(stack.home)
 
 
 def status(stack: Stack) -> dict[str, str]:
     """The state of every part: running, stopped, or another of the supervisor's words, in lower case."""
-    supervisor = Supervisor(stack)
-    if supervisor.pid() is None:
+    try:
+        states = Supervisor(stack).states()
+    except SupervisorGoneError:
         return dict.fromkeys(parts.PARTS, "stopped")
-    return {part: state.name.lower() for part, state in supervisor.states().items()}
+    return {part: state.name.lower() for part, state in states.items()}
 
 
 def is_up(stack: Stack) -> bool:

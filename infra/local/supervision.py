@@ -20,10 +20,15 @@ GROUP = "stack"
 # Who has not ended by then is killed. Airflow's processes mostly end within 6 s; one scheduler in fourteen never did.
 STOP_SECONDS = 10
 CALL_SECONDS = 5.0
+SHUTTING_DOWN = 6  # the code of its fault (supervisor.xmlrpc.Faults.SHUTDOWN_STATE)
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux is 108 bytes, with its final zero
 FAILED = {"FATAL", "EXITED", "UNKNOWN"}
 # Settings of the stand-ins that a caller may give to one start of the stack.
 PASSED_ON = ("KEYSPACES_WCU", "KEYSPACES_RCU")
+
+
+class SupervisorGoneError(StackError):
+    """The supervisor does not answer, or is about to end: the stack is stopped."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Supervisor:
         """The supervisor's process, or None if none answers."""
         try:
             return int(self._call("getPID"))
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+        except (SupervisorGoneError, xmlrpc.client.Error):
             return None
 
     def start_daemon(self, parts: Iterable[str]) -> None:
@@ -97,14 +102,14 @@ class Supervisor:
             raise StackError(f"The supervisor did not start: {last[0]} (see {self._stack.logs / 'supervisord.log'}).")
 
     def states(self) -> dict[str, PartState]:
-        """The state of every part, by name."""
+        """The state of every part, by name; SupervisorGoneError if the stack has been stopped."""
         return {
             info["name"]: PartState(info["statename"], info["pid"], info["start"])
             for info in self._call("getAllProcessInfo")
         }
 
     def start(self, part: str) -> None:
-        """Start a part; whether it stays up is to be seen in its state."""
+        """Start a part; whether it stays up is to be seen in its state. SupervisorGoneError as in states."""
         self._call("startProcess", f"{GROUP}:{part}", False)
 
     def shut_down(self) -> None:
@@ -112,8 +117,21 @@ class Supervisor:
         self._call("shutdown")
 
     def _call(self, method: str, *arguments: str | bool) -> Any:  # noqa: ANN401 - whatever the method answers
-        with xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(self.socket)) as proxy:
-            return getattr(proxy.supervisor, method)(*arguments)
+        try:
+            with xmlrpc.client.ServerProxy("http://localhost", transport=_Transport(self.socket)) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != SHUTTING_DOWN:
+                raise
+            raise self._gone("it is shutting down") from fault
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise self._gone(str(error) or type(error).__name__) from error
+
+    def _gone(self, why: str) -> SupervisorGoneError:
+        return SupervisorGoneError(
+            f"The stack in {self._stack.home} was stopped, as by `make stop` (its supervisor does not answer: {why}). "
+            "`make run` starts it again."
+        )
 
     def _configuration(self, parts: Iterable[str]) -> str:
         home, logs = self._stack.home, self._stack.logs

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import (
+    AirflowException,
     AirflowFailException,
     AirflowRescheduleException,
     AirflowSkipException,
@@ -30,6 +31,10 @@ class FeatureStoreFailure(AirflowFailException):
 
 class PlanRejected(FeatureStoreFailure):
     """The run's days or its input are not fit; no cluster has been made."""
+
+
+class ClusterNotMade(AirflowException):
+    """There is no cluster for the run, and what there was of one was ended; a try that is left may have better luck."""
 
 
 class ClusterFailed(FeatureStoreFailure):

@@ -8,23 +8,17 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from feature_store import layout
 from feature_store.calendar import parse_day
 from feature_store_airflow.aws import s3_client
 from feature_store_airflow.failures import PlanRejected
 from feature_store_airflow.settings import LANDING_PREFIX
 
-SUFFIXES = (".csv", ".csv.gz")
-HIDDEN = ("_", ".")  # to Spark, and so to ingest
-LAST_DAY = "last-day"  # x-amz-meta-last-day: the newest day in a file, YYYY-MM-DD
-
 
 def csv_objects(s3: S3Hook, bucket: str) -> Iterator[dict[str, Any]]:
     """Yield the listing's entry (Key, LastModified ...) of each CSV in the landing folder that ingest will read."""
-    return (item for item in s3.iter_file_metadata(LANDING_PREFIX, bucket) if _is_csv(item["Key"].rpartition("/")[2]))
-
-
-def _is_csv(name: str) -> bool:
-    return name.endswith(SUFFIXES) and not name.startswith(HIDDEN)
+    found = s3.iter_file_metadata(LANDING_PREFIX, bucket)
+    return (item for item in found if layout.is_csv(item["Key"].rpartition("/")[2]))
 
 
 def landed_for(s3: S3Hook, bucket: str, last: date) -> str | None:
@@ -44,13 +38,13 @@ def landed_for(s3: S3Hook, bucket: str, last: date) -> str | None:
 
 
 def _declared_last_day(s3: S3Hook, bucket: str, key: str, *, default: date) -> date:
-    declared = s3_client(s3).head_object(Bucket=bucket, Key=key)["Metadata"].get(LAST_DAY)
+    declared = s3_client(s3).head_object(Bucket=bucket, Key=key)["Metadata"].get(layout.LAST_DAY)
     if declared is None:
         return default
     try:
         return parse_day(declared)
     except ValueError as error:
         raise PlanRejected(
-            f"s3://{bucket}/{key} declares {LAST_DAY}={declared!r}, which is not a day. "
-            f"Next: upload it again with x-amz-meta-{LAST_DAY} as YYYY-MM-DD or without it, then clear the run."
+            f"s3://{bucket}/{key} declares {layout.LAST_DAY}={declared!r}, which is not a day. "
+            f"Next: upload it again with x-amz-meta-{layout.LAST_DAY} as YYYY-MM-DD or without it, then clear the run."
         ) from error

@@ -14,8 +14,10 @@ from feature_store_airflow.settings import (
     CLUSTER_ID,
     END,
     FEATURES,
+    FEATURES_VERSION,
     LANDING,
     READINGS,
+    READINGS_VERSION,
     RUN_FOLDER,
     START,
     load_cluster_spec,
@@ -28,8 +30,8 @@ from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
 
 # Made by the deployment with one slot. Delta's log on S3 takes one writer at a time, and runs overlap (a day that waits
 # for its file, a backfill): a step that writes a table holds the slot, as does sync, so that of two runs of one day the
-# features that were written last are also the ones that are online last. validate holds none: it reads snapshots, and
-# would be no safer for it, as another run's step may come between any two steps of this one; nor do waits hold any.
+# features that were written last are also the ones that are online last. validate holds none: like sync it reads the
+# versions that featurize has named, whatever another run's step has written in between; nor do waits hold any.
 # A slot is held by a task, not by its step: between the loss of a worker and its cluster's end two writers can meet.
 LAKE = "feature_store_lake"
 
@@ -106,7 +108,13 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
         StepOperator(
             task_id="validate",
             job="validate",
-            arguments=(*tables, *DAYS, "--report", f"{RUN_FOLDER}/validation_report.json"),
+            arguments=(
+                *tables,
+                *("--readings-version", READINGS_VERSION),
+                *("--features-version", FEATURES_VERSION),
+                *DAYS,
+                *("--report", f"{RUN_FOLDER}/validation_report.json"),
+            ),
             execution_timeout=timeout,
         ),
         StepOperator(
@@ -114,6 +122,8 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
             job="sync",
             arguments=(
                 *("--features", FEATURES),
+                # Exactly what was validated.
+                *("--features-version", FEATURES_VERSION),
                 *("--keyspace", setting("keyspaces.keyspace")),
                 *("--table", ENERGY.name),
                 *DAYS,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from feature_store import layout
 from feature_store.energy import ENERGY
 
 
@@ -17,16 +18,25 @@ def setting(path: str) -> str:
 BUCKET = setting("bucket")
 POLL_SECONDS = setting("poll_seconds")
 
-LANDING_PREFIX = "Dataset/"
-READINGS = f"s3://{BUCKET}/delta/readings"
-FEATURES = f"s3://{BUCKET}/delta/{ENERGY.name}"
-LANDING = f"s3://{BUCKET}/{LANDING_PREFIX}"
+LANDING_PREFIX = layout.LANDING
+READINGS = layout.uri(BUCKET, layout.READINGS)
+FEATURES = layout.uri(BUCKET, layout.features(ENERGY))
+LANDING = layout.uri(BUCKET, LANDING_PREFIX)
 RUN_FOLDER = f"s3://{BUCKET}/runs/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"
 
-# No try number: a retry has to find what the try before it started.
-STEP_NAME = "{{ dag.dag_id }}.{{ task.task_id }}.{{ run_id }}"
+# A retry has to find the step that the try before it has submitted; a task that was cleared must not find the one that
+# it is to do again. So the name carries the first of the tries that belong together: 1, and after a clear the first one
+# since. Airflow reckons it the same way (get_first_reschedule_date in sdk/execution_time/task_runner.py): a clear makes
+# max_tries the tries so far plus `retries` (clear_task_instances in models/taskinstance.py), and no retry changes it.
+# dag_run.clear_number would not do: the clear of any task raises it for every task of the run, also for one that is to
+# be retried, and a clear that leaves the run's state alone does not raise it at all. A task that is cleared while it
+# runs may keep its number; it is killed first, which cancels its step.
+STEP_NAME = "{{ dag.dag_id }}.{{ task.task_id }}.{{ run_id }}.try{{ ti.max_tries - task.retries + 1 }}"
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
+# What featurize has read and what it has left, as Delta versions: the later steps see these, whatever is written since.
+READINGS_VERSION = "{{ ti.xcom_pull(task_ids='featurize')['readings_version'] }}"
+FEATURES_VERSION = "{{ ti.xcom_pull(task_ids='featurize')['features_version'] }}"
 CLUSTER_ID = "{{ ti.xcom_pull(task_ids='create_cluster') or '' }}"
 
 

@@ -53,7 +53,8 @@ class StepOperator(EmrAddStepsOperator):
     """Run one job as one step on the run's cluster, follow it to its end and return its summary.
 
     A step that has ended badly fails the task for good (StepFailed), as the same data and code would fail again. Any
-    other error (a lost worker, an AWS call that failed) is retried, and the retry takes the step that is there.
+    other error (a lost worker, an AWS call that failed) is retried, and the retry takes the step that is there; if that
+    turns out to be one that was being cancelled, it submits it anew.
 
     Args:
         job: the name of the script in spark_jobs/, without its suffix.
@@ -108,12 +109,11 @@ class StepOperator(EmrAddStepsOperator):
             StepFailed: the step did not complete, not in time, or has left no summary.
         """
         s3 = S3Hook(aws_conn_id=self.aws_conn_id)
-        self._step_id = self._find_step() or self._submit(context, s3)
-        try:
-            status = self._wait(self._step_id)
-        except AirflowTaskTimeout as error:
-            self.on_kill()
-            raise self._failure(s3, f"did not end within {self.execution_timeout} and was cancelled") from error
+        taken = self._find_step()
+        status = self._follow(taken, s3) if taken else None
+        # The try before was killed and has cancelled it: EMR calls a step RUNNING until it is stopped.
+        if status is None or (status["State"] == "CANCELLED" and not self._killed):
+            status = self._follow(self._submit(context, s3), s3)
         if status["State"] != "COMPLETED":
             raise self._failure(s3, "did not complete", status)
         summary = read_summary(s3, self.summary)
@@ -157,6 +157,15 @@ class StepOperator(EmrAddStepsOperator):
         if self._killed:
             self.on_kill()
         return self._step_id
+
+    def _follow(self, step_id: str, s3: S3Hook) -> StepStatusTypeDef:
+        """Wait for the step's end; StepFailed if it does not come in time."""
+        self._step_id = step_id
+        try:
+            return self._wait(step_id)
+        except AirflowTaskTimeout as error:
+            self.on_kill()
+            raise self._failure(s3, f"did not end within {self.execution_timeout} and was cancelled") from error
 
     def _wait(self, step_id: str) -> StepStatusTypeDef:
         """Poll until the step has ended, for as long as `execution_timeout` lets it."""

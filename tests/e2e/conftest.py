@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -26,6 +27,8 @@ T = TypeVar("T")
 DAILY = "feature_store_daily"
 # Run with nothing of the project on its path: Delta by delta-rs, online by the driver, windows by DuckDB from the CSVs.
 OUTSIDE = (Path(__file__).parent / "outside_look.py").read_text()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 RUN_ENDS_WITHIN = 420.0  # seconds; a run of one day took 60 to 90 on two busy cores
 
 
@@ -173,3 +176,8 @@ def outside_look(live: Live, day: str, *csvs: Path) -> str:
     )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout
+
+
+def generated(live: Live) -> list[Path]:
+    """The files of readings that `make run` has made."""
+    return sorted((live.stack.home / "generated").glob("readings_*.csv"))

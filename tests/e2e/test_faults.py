@@ -97,7 +97,8 @@ def test_a_run_marked_failed_while_a_step_runs(live: Live) -> None:
     )
     assert ended_clusters(live, run_id) == ["TERMINATED"]
     step = emr.describe_step(ClusterId=cluster["Id"], StepId=running[0]["Id"])["Step"]
-    assert step["Status"]["State"] == "CANCELLED"
+    # Which of the two ends it is a race that nobody needs to win: the killed task cancels it, the cluster's end too.
+    assert step["Status"]["State"] in {"CANCELLED", "INTERRUPTED"}
     assert live.wait(DAILY, run_id) == "failed"
     assert not {live.task_states(DAILY, run_id)[later] for later in STEPS[1:]} & {"success", "running"}
 

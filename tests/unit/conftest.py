@@ -40,6 +40,7 @@ SETTINGS = {
     "service_role": "feature-store-emr",
     "poll_seconds": 0,
 }
+FEATURIZED = {"readings_version": 7, "features_version": 5}
 PLAN = {"start": "2014-02-26", "end": "2014-02-27", "days": ["2014-02-26", "2014-02-27"]}
 
 
@@ -50,6 +51,8 @@ class FakeTaskInstance:
     dag_id: str
     task_id: str
     run_id: str = RUN_ID
+    try_number: int = 1
+    max_tries: int = 1
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
 
@@ -65,10 +68,11 @@ class FakeTaskInstance:
 
 
 def run_context(task: Any, **settings: Any) -> dict[str, Any]:
-    """The context of one task in a run whose plan is made and whose cluster is j-1."""
+    """The context of a task on its first try of two, after plan, create_cluster (j-1) and featurize."""
     ti = FakeTaskInstance(task.dag.dag_id, task.task_id)
     ti.xcoms["plan", "return_value"] = PLAN
     ti.xcoms["create_cluster", "return_value"] = "j-1"
+    ti.xcoms["featurize", "return_value"] = FEATURIZED
     return {
         "ti": ti,
         "dag": task.dag,

@@ -13,13 +13,15 @@ from infra.local.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-OURS = {"dags", "feature_store_airflow", "feature_store", "spark_jobs", "infra", "tests"}
+OURS = {"dags", "feature_store_airflow", "feature_store", "spark_jobs", "infra", "tests", "benchmarks"}
 MAY_IMPORT = {
     "dags": {"feature_store_airflow", "feature_store"},
     "plugins/feature_store_airflow": {"feature_store_airflow", "feature_store"},
     "feature_store": {"feature_store"},
     "spark_jobs": {"spark_jobs", "feature_store"},
     "infra": {"infra", "feature_store"},
+    # The rivals are laid out and configured as ours is.
+    "benchmarks": {"benchmarks", "infra", "feature_store", "spark_jobs"},
 }
 NEVER = {
     "dags": {"pyspark", "delta", "boto3", "botocore"},
@@ -27,7 +29,10 @@ NEVER = {
     "feature_store": {"pyspark", "delta", "airflow", "boto3"},
     "spark_jobs": {"airflow", "boto3"},
     "infra": {"airflow"},
+    "benchmarks": {"airflow", "boto3"},
 }
+# The modules of the domain that compute features, of numpy and Arrow.
+COMPUTING = {"arrow_readings", "blocks", "compute", "folds", "kernel", "inputs", "landed_csv", "leaks"}
 
 
 def imports(file: Path) -> set[str]:
@@ -51,9 +56,14 @@ def test_a_room_knows_only_the_rooms_its_arrow_points_to(room: str) -> None:
         assert not wrong, f"{file.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
-def test_the_domain_loads_neither_airflow_nor_spark() -> None:
+@pytest.mark.parametrize("computes", [False, True])
+def test_the_domain_loads_neither_airflow_nor_spark(computes: bool) -> None:
+    """Nor numpy, where it only declares: the online client and the DAGs do with less."""
     modules = ",".join(
-        f"feature_store.{file.stem}" for file in (ROOT / "feature_store").glob("[a-z]*.py") if file.stem != "online"
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in (ROOT / "feature_store").rglob("[a-z]*.py")
+        if file.stem != "online" and (computes or file.stem not in COMPUTING)
     )
-    code = f"import {modules}, sys; print(sorted({{'airflow', 'pyspark', 'cassandra', 'numpy'}} & set(sys.modules)))"
+    unwanted = {"airflow", "pyspark", "cassandra", "deltalake"} | (set() if computes else {"numpy", "pyarrow"})
+    code = f"import {modules}, sys; print(sorted({unwanted} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ def spark_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spark(spark_conf: Path) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(spark_conf))
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
         session = SparkSession.builder.appName("tests").getOrCreate()
     yield session
     session.stop()
@@ -50,7 +52,11 @@ def run(spark: SparkSession) -> Run:
     def start(job: ModuleType, days: str | None = None, **arguments: object) -> dict[str, Any]:
         first, _, last = (days or "").partition("..")
         chosen = DayRange(parse_day(first), parse_day(last or first)) if days else None
-        texts = {name: str(value) if name != "driver_config" else value for name, value in arguments.items()}
+        arguments = {"readings_version": None, "features_version": None, "view": ENERGY} | arguments
+        texts = {
+            name: str(value) if isinstance(value, Path) and name != "driver_config" else value
+            for name, value in arguments.items()
+        }
         return dict(job.run(spark, Namespace(days=chosen, **texts)))
 
     return start

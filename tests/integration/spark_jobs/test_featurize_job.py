@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs import featurize
+from spark_jobs import featurize, tables
 from spark_jobs.errors import JobError
 from tests.integration.spark_jobs.conftest import Run, reading, save_readings, table
 
@@ -31,14 +33,14 @@ def readings(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_the_order_of_ranges_does_not_matter(spark: SparkSession, readings: Path, run: Run, tmp_path: Path) -> None:
-    tables = []
+    made = []
     for number, order in enumerate((RANGES, RANGES[::-1])):
         features = tmp_path / str(number)
         for days in order:
             run(featurize, days, readings=readings, features=features)
-        tables.append(table(spark, features))
-    assert tables[0] == tables[1]
-    assert {row[1] for row in tables[0]} == {dt.date(2013, 1, day) for day in range(1, 21)}
+        made.append(table(spark, features))
+    assert made[0] == made[1]
+    assert {row[1] for row in made[0]} == {dt.date(2013, 1, day) for day in range(1, 21)}
 
 
 def test_a_rerun_adds_no_version(spark: SparkSession, readings: Path, run: Run, tmp_path: Path) -> None:
@@ -68,12 +70,67 @@ def test_a_range_without_readings_is_an_error_and_changes_nothing(readings: Path
     assert not (tmp_path / "features").exists()
 
 
+def test_days_whose_readings_are_gone_lose_their_features(
+    spark: SparkSession, readings: Path, run: Run, tmp_path: Path
+) -> None:
+    changed, features = tmp_path / "readings", tmp_path / "features"
+    shutil.copytree(readings, changed)
+    run(featurize, "2013-01-01..2013-01-03", readings=changed, features=features)
+    spark.sql(f"DELETE FROM delta.`{changed}` WHERE day_date = '2013-01-02'")
+    done = run(featurize, "2013-01-02", readings=changed, features=features)
+    assert (done["rows"], done["features_version"]) == (0, 1)
+    assert {row[0].day for row in table(spark, features, ["day_date"])} == {1, 3}
+    with pytest.raises(JobError, match="no row of 2013-01-02"):
+        run(featurize, "2013-01-02", readings=changed, features=features)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("ALTER TABLE t DROP COLUMN energy_max", "have no column energy_max, which view energy_data_features declares"),
+        ("INSERT INTO t SELECT * FROM t WHERE id = 'H1'", "several readings .* have id 'H1', day_date 2012-12-01"),
+        ("UPDATE t SET energy_sum = double('NaN') WHERE id = 'H2'", "energy_sum of id 'H2', .* is nan"),
+        ("DELETE FROM t", "no row of 2013-01-02: they are empty"),
+    ],
+    ids=["column", "twice", "nan", "empty"],
+)
+def test_readings_that_are_not_fit_are_refused_and_the_features_stay(
+    change: str, message: str, spark: SparkSession, readings: Path, run: Run, tmp_path: Path
+) -> None:
+    changed, features = tmp_path / "readings", tmp_path / "features"
+    shutil.copytree(readings, changed)
+    run(featurize, "2013-01-01", readings=changed, features=features)
+    name = f"delta.`{changed}`"
+    if "COLUMN" in change:
+        mapping = "'delta.columnMapping.mode' = 'name', 'delta.minReaderVersion' = '2', 'delta.minWriterVersion' = '5'"
+        spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ({mapping})")
+    spark.sql(re.sub(r"\bt\b", name, change))
+    before = table(spark, features)
+    with pytest.raises(JobError, match=message) as caught:
+        run(featurize, "2013-01-02", readings=changed, features=features)
+    assert "\n" not in str(caught.value)
+    assert table(spark, features) == before
+
+
+def test_a_column_of_another_type_is_refused(spark: SparkSession, readings: Path, run: Run, tmp_path: Path) -> None:
+    rows = spark.read.format("delta").load(str(readings))
+    rows.withColumn("energy_sum", rows.energy_sum.cast("string")).write.format("delta").save(str(tmp_path / "readings"))
+    with pytest.raises(
+        JobError, match=r"Column energy_sum .* is string, and view energy_data_features declares double"
+    ):
+        run(featurize, "2013-01-02", readings=tmp_path / "readings", features=tmp_path / "features")
+    assert not (tmp_path / "features").exists()
+
+
 def test_missing_readings_are_named(run: Run, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="nowhere is not a Delta table"):
         run(featurize, "2014-05-05", readings=tmp_path / "nowhere", features=tmp_path / "features")
 
 
-def test_a_day_lies_in_few_files(spark: SparkSession, run: Run, tmp_path: Path) -> None:
+def test_a_day_lies_in_few_files(
+    spark: SparkSession, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "LEAST_ROWS_PER_FILE", 1)
     rows = [reading("A", dt.date(2012, 1, 1) + dt.timedelta(days=n)) for n in range(300)]
     save_readings(spark, tmp_path / "readings", rows)
     run(featurize, "2012-01-01..2012-12-31", readings=tmp_path / "readings", features=tmp_path / "features")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
@@ -151,10 +152,117 @@ def test_a_rerun_takes_nothing_and_changes_nothing(spark: SparkSession, run: Run
     again = run(ingest, source=source, readings=readings)
     assert (again["files"], again["rows_in"]) == (0, 0)
     assert again["readings_version"] == first["readings_version"] == 0
+    assert (first["days_changed"], first["first_day_changed"], first["last_day_changed"]) == (
+        2,
+        "2013-01-01",
+        "2013-01-02",
+    )
+    assert (again["days_changed"], again["first_day_changed"]) == (0, None)
     land(source / "a.csv", csv_text([A1]), age=-60)
     changed = run(ingest, source=source, readings=readings)
     assert changed["files"] == 1
     assert quarantined(spark, readings) == [], "the newer version of the file has no malformed row"
+    assert sums(spark, readings) == {("A", "2013-01-01"): 1.5}, "and not the reading of the second day"
+    assert (changed["days_changed"], changed["first_day_changed"]) == (1, "2013-01-02")
+    land(source / "a.csv", "not,readings\n1,2\n", age=-120)
+    refused = run(ingest, source=source, readings=readings)
+    assert (refused["rows_quarantined"], refused["days_changed"]) == (1, 0)
+    assert sums(spark, readings) == {("A", "2013-01-01"): 1.5}, "a file that is no readings withdraws none"
+    land(source / "a.csv", csv_text([B1]), age=-180)
+    run(ingest, source=source, readings=readings)
+    assert sums(spark, readings) == {("B", "2013-01-01"): None}
+
+
+def test_a_withdrawn_reading_gives_way_to_that_of_an_older_file(
+    spark: SparkSession, run: Run, source: Path, readings: Path
+) -> None:
+    land(source / "old.csv", csv_text([A1 | {"energy_sum": 1.0}, A2]), age=100)
+    land(source / "new.csv", csv_text([A1 | {"energy_sum": 2.0}, A2 | {"energy_sum": 2.0}, B1]), age=50)
+    run(ingest, source=source, readings=readings)
+    land(source / "new.csv", csv_text([A2 | {"energy_sum": 3.0}]), age=40)
+    done = run(ingest, source=source, readings=readings)
+    assert sums(spark, readings) == {("A", "2013-01-01"): 1.0, ("A", "2013-01-02"): 3.0}
+    assert (done["days_changed"], done["first_day_changed"], done["last_day_changed"]) == (
+        2,
+        "2013-01-01",
+        "2013-01-02",
+    )
+    from_files = run(ingest, "2013-01-01..2013-01-02", source=source, readings=readings)
+    assert (from_files["readings_version"], from_files["days_changed"]) == (done["readings_version"], 0)
+
+
+def test_a_file_that_is_put_back_as_it_was_counts_again(
+    spark: SparkSession, run: Run, source: Path, readings: Path
+) -> None:
+    """Its time goes back too, as where a bucket's newest version of it is deleted."""
+    land(source / "a.csv", csv_text([A1, A2]), age=50)
+    run(ingest, source=source, readings=readings)
+    land(source / "a.csv", csv_text([A1 | {"energy_sum": 9.0}, B1]))
+    run(ingest, source=source, readings=readings)
+    assert sums(spark, readings) == {("A", "2013-01-01"): 9.0, ("B", "2013-01-01"): None}
+    land(source / "a.csv", csv_text([A1, A2]), age=50)
+    back = run(ingest, source=source, readings=readings)
+    assert sums(spark, readings) == {("A", "2013-01-01"): 1.5, ("A", "2013-01-02"): 2.5}
+    assert (back["files"], back["days_changed"]) == (1, 2)
+    assert run(ingest, source=source, readings=readings)["files"] == 0
+
+
+def test_a_table_that_was_deleted_is_made_anew_from_all_files(
+    spark: SparkSession, run: Run, source: Path, readings: Path
+) -> None:
+    land(source / "a.csv", csv_text([A1, A2, B1]))
+    run(ingest, source=source, readings=readings)
+    shutil.rmtree(readings)
+    run(ingest, "2013-01-02", source=source, readings=readings)
+    assert sums(spark, readings) == {("A", "2013-01-02"): 2.5}
+    assert run(ingest, source=source, readings=readings)["readings_rows"] == 3
+
+
+def test_a_crash_between_table_and_ledger_withdraws_too(
+    spark: SparkSession, run: Run, source: Path, readings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(source / "first.csv", csv_text([B1]), age=100)
+    run(ingest, source=source, readings=readings)
+    land(source / "a.csv", csv_text([A1, A2]), age=50)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lake, "record", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run(ingest, source=source, readings=readings)
+    land(source / "b.csv", csv_text([B1]))
+    run(ingest, source=source / "b.csv", readings=readings)
+    land(source / "a.csv", csv_text([A1]))
+    run(ingest, source=source, readings=readings)
+    assert sums(spark, readings) == {("A", "2013-01-01"): 1.5, ("B", "2013-01-01"): None}
+
+
+def test_what_a_newer_file_says_again_keeps_its_ingestion_time(
+    spark: SparkSession, run: Run, source: Path, readings: Path
+) -> None:
+    land(source / "a.csv", csv_text([A1, A2, B1]), age=50)
+    run(ingest, source=source, readings=readings)
+    before = dict(table(spark, readings, ["day_date", "ingested_at"]))
+    land(source / "b.csv", csv_text([A1, A2 | {"energy_sum": 9.0}, B1]))
+    done = run(ingest, source=source, readings=readings)
+    assert (done["days_changed"], done["first_day_changed"]) == (1, "2013-01-02")
+    after = dict(table(spark, readings, ["day_date", "ingested_at"]))
+    kept = {day for day in before if before[day] == after[day]}
+    assert {str(day) for day in kept} == {"2013-01-01"}
+    assert {Path(str(row[0])).name for row in table(spark, readings, ["source_file"])} == {"b.csv"}
+
+
+def test_a_truncated_file_is_named_and_nothing_is_written(
+    spark: SparkSession, run: Run, source: Path, readings: Path
+) -> None:
+    land(source / "good.csv", csv_text([A1]))
+    many = csv_text([reading(f"H{number}", "2013-01-01", number / 7) for number in range(5000)])
+    (source / "cut off.csv.gz").write_bytes(gzip.compress(many.encode())[:-2000])
+    with pytest.raises(JobError, match=r"cut off\.csv\.gz can't be read \(.*\): land it again, whole"):
+        run(ingest, source=source, readings=readings)
+    assert not readings.exists()
 
 
 def test_a_crash_before_the_ledger_is_made_good_by_the_next_run(
@@ -186,6 +294,9 @@ def test_days_are_rebuilt_from_all_landed_files(spark: SparkSession, run: Run, s
     assert sums(spark, readings) == {("A", "2013-01-02"): 2.5}
     again = run(ingest, "2013-01-02", source=source, readings=readings)
     assert again["readings_version"] == rebuilt["readings_version"]
+    spark.sql(f"INSERT INTO delta.`{readings}` SELECT * FROM delta.`{readings}`")
+    cured = run(ingest, "2013-01-02", source=source, readings=readings)
+    assert (cured["readings_rows"], cured["days_changed"]) == (1, 0)
     with pytest.raises(JobError, match="valid reading of 2020-01-01"):
         run(ingest, "2020-01-01", source=source, readings=readings)
 

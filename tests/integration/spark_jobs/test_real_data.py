@@ -49,14 +49,12 @@ def test_two_blocks_agree_with_duckdb(spark: SparkSession, run: Run, tmp_path: P
 
 def _expected(source: duckdb.DuckDBPyRelation) -> list[tuple[str, dt.date]]:
     columns = [
-        f"{a.function.value}({a.measure}) OVER months{window.months}" + ("::BIGINT" if a.name == "energy_count" else "")
+        a.function.sql(a.measure, "day", f"OVER w{window.name}") + ("::BIGINT" if a.name == "energy_count" else "")
         for a in ENERGY.aggregations
         for window in ENERGY.windows
     ]
     frames = ", ".join(
-        f"months{window.months} AS (PARTITION BY LCLid ORDER BY day"
-        f" RANGE BETWEEN INTERVAL {window.months} MONTH PRECEDING AND CURRENT ROW)"
-        for window in ENERGY.windows
+        f"w{window.name} AS (PARTITION BY LCLid ORDER BY day {window.frame_sql()})" for window in ENERGY.windows
     )
     chosen = ", ".join(columns)
     measures = ", ".join(measure.name for measure in ENERGY.measures)

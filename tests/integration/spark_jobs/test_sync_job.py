@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -116,8 +117,44 @@ def test_rows_that_delta_no_longer_has_are_named(
         with pytest.raises(VerdictError, match=r"1 left over \(such as GHOST 2013-01-02\)") as caught:
             run(sync, DAYS, **arguments)
         assert caught.value.summary["rows_online"] == 61
+        advised = re.search(r"remove them by statements like (DELETE .*;)", str(caught.value))
+        assert advised is not None
+        for statement in cql.statements(advised[1]):
+            connection.session.execute(statement)
+        assert run(sync, DAYS, **arguments)["rows_online"] == 61
     finally:
         connection.session.execute(f"DELETE FROM {KEYSPACE}.{TABLE} WHERE id = 'GHOST'")
+
+
+def test_only_the_version_that_was_validated_is_synced(
+    spark: SparkSession,
+    features: Path,
+    connection: online.Connection,
+    driver_config: Callable[..., Path],
+    run: Run,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(features, tmp_path / "features")
+    table = f"delta.`{tmp_path / 'features'}`"
+    others = ", ".join(column.name for column in ENERGY.columns[2:])
+    arguments = {
+        "features": tmp_path / "features",
+        "keyspace": KEYSPACE,
+        "table": TABLE,
+        "driver_config": driver_config(),
+        "features_version": run(featurize, DAYS, readings=features.parent / "readings", features=tmp_path / "features")[
+            "features_version"
+        ],
+    }
+    spark.sql(f"DELETE FROM {table} WHERE day_date > '2013-01-03'")
+    spark.sql(f"INSERT INTO {table} SELECT id, DATE'2013-02-01', {others} FROM {table} WHERE id = 'H7'")
+    assert run(sync, DAYS, **arguments)["rows_online"] == 61, "other days are another run's affair"
+    spark.sql(f"UPDATE {table} SET energy_sum_1yr = 0 WHERE id = 'H7' AND day_date = '2013-01-03'")
+    with pytest.raises(JobError, match=r"Other features of 2013-01-01\.\.2013-01-03 were written to .* since version"):
+        run(sync, DAYS, **arguments)
+    latest = connection.latest("H7")
+    assert latest is not None
+    assert latest["energy_sum_1yr"] != 0
 
 
 @pytest.mark.parametrize(

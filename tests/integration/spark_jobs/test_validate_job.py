@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from feature_store import registry
 from feature_store.energy import ENERGY
 from spark_jobs import checks, featurize, validate
-from spark_jobs.errors import VerdictError
+from spark_jobs.errors import JobError, VerdictError
 from tests.integration.spark_jobs.conftest import Run, reading, save_readings
 
 pytestmark = pytest.mark.integration
@@ -118,6 +119,56 @@ def test_a_planted_fault_is_found(
         assert failed[check]["severity"] == "error"
         assert check in str(caught.value)
     assert json.loads(tables["report"].read_text())["failed"] == summary["failed"]
+
+
+def test_a_reading_that_is_there_twice_is_found(
+    spark: SparkSession, tables: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    """Even one of a day before the range. (featurize refuses it: it came after the features were computed.)"""
+    shutil.copytree(tables["readings"], tmp_path / "readings")
+    twice = f"delta.`{tmp_path / 'readings'}`"
+    spark.sql(f"INSERT INTO {twice} SELECT * FROM {twice} WHERE id = 'H1' AND day_date = '2012-12-01'")
+    tables["readings"] = tmp_path / "readings"
+    with pytest.raises(
+        VerdictError, match=r"readings_unique: keys that have more than one reading .*rebuilds such days"
+    ) as caught:
+        run(validate, DAYS, **tables)
+    failed = {each["check"]: each for each in caught.value.summary["failed"]}
+    assert failed.keys() == {"readings_unique", "values_recomputed"}
+    assert failed["readings_unique"]["examples"] == ["H1 2012-12-01"]
+
+
+def test_the_versions_that_were_asked_for_are_looked_at(
+    spark: SparkSession, tables: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(tables["readings"], tmp_path / "readings")
+    tables["readings"] = tmp_path / "readings"
+    spark.sql(f"DELETE FROM delta.`{tables['features']}` WHERE id = 'H1'")
+    spark.sql(f"DELETE FROM delta.`{tables['readings']}` WHERE id = 'H2'")
+    assert run(validate, DAYS, **tables, readings_version=0, features_version=0)["verdict"] == "passed"
+    report = json.loads(tables["report"].read_text())
+    assert (report["readings_version"], report["features_version"]) == (0, 0)
+    with pytest.raises(VerdictError, match=r"rows_missing.*H1.*rows_unexpected.*H2"):
+        run(validate, DAYS, **tables)
+    with pytest.raises(JobError, match="features has no version 9: its newest is 1"):
+        run(validate, DAYS, **tables, features_version=9)
+
+
+def test_every_other_declared_view_is_computed_and_passes(
+    spark: SparkSession, tables: dict[str, Path], run: Run, tmp_path: Path
+) -> None:
+    for view in registry.views():
+        if view is ENERGY:
+            continue
+        tables["features"] = tmp_path / view.name
+        done = run(featurize, DAYS, readings=tables["readings"], features=tables["features"], view=view)
+        assert spark.read.format("delta").load(str(tables["features"])).columns == [c.name for c in view.columns]
+        passed = run(validate, DAYS, **tables, view=view)
+        assert (passed["verdict"], passed["rows"]) == ("passed", done["rows"])
+        name = f"delta.`{tables['features']}`"
+        spark.sql(f"UPDATE {name} SET {view.features[-1].name} = {view.features[-1].name} + 1 WHERE id = 'H1'")
+        with pytest.raises(VerdictError, match=rf"values_recomputed: .*\({view.features[-1].name}\)"):
+            run(validate, DAYS, **tables, view=view)
 
 
 def test_another_type_of_a_column_is_found(spark: SparkSession, tables: dict[str, Path], run: Run) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from dataclasses import replace
 
 import pytest
 from pyspark.sql import SparkSession
 
-from feature_store.calendar import add_months, parse_day
+from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
+from feature_store.view import Aggregation, FeatureView, Function, Measure, Window
 from spark_jobs import checks, windows
 from tests.integration.spark_jobs.conftest import frame, reading
 
 pytestmark = pytest.mark.integration
 
+ALL_DAYS = DayRange(dt.date(1900, 1, 1), dt.date(2100, 1, 1))
 # As of a day: each window's first day.
 EDGES = [
     ("2013-05-31", "3months", "2013-02-28"),
@@ -33,7 +36,7 @@ EDGES = [
 
 def feature_rows(spark: SparkSession, readings: list[dict]) -> dict[tuple[str, dt.date], dict]:
     rows_read = frame(spark, readings)
-    rows = windows.features(rows_read, rows_read, ENERGY).collect()
+    rows = windows.features(rows_read, ENERGY, ALL_DAYS).collect()
     return {(row["id"], row["day_date"]): row.asDict() for row in rows}
 
 
@@ -62,7 +65,7 @@ def test_the_future_is_never_seen(spark: SparkSession) -> None:
 
 def test_columns_are_exactly_the_views(spark: SparkSession) -> None:
     one = frame(spark, [reading("A", "2013-01-01")])
-    rows = windows.features(one, one, ENERGY)
+    rows = windows.features(one, ENERGY, ALL_DAYS)
     assert checks.wrong_columns(rows, ENERGY) == []
 
 
@@ -105,7 +108,21 @@ def test_counts_are_64_bit(spark: SparkSession) -> None:
     assert found["A", days[-1]]["energy_count_1yr"] == 3 * (2**31 - 1)
 
 
-def test_both_ways_of_computing_agree(spark: SparkSession) -> None:
+EVERY_FUNCTION = FeatureView(
+    name="every_function",
+    description="Every function over every unit.",
+    source=replace(ENERGY.source, measures=tuple(Measure(measure.name, measure.type) for measure in ENERGY.measures)),
+    windows=(Window("1d", days=1), Window("2w", weeks=2), Window("2m", months=2), Window("1y", years=1)),
+    aggregations=tuple(
+        Aggregation(f"{of or 'row'}_{function.name.lower()}", function, of)
+        for function in Function
+        for of in (("energy_sum", "energy_count") if function.takes_measure else (None,))
+    ),
+)
+
+
+@pytest.mark.parametrize("view", [ENERGY, EVERY_FUNCTION], ids=lambda view: view.name)
+def test_both_ways_of_computing_agree(spark: SparkSession, view: FeatureView) -> None:
     start = dt.date(2011, 12, 1)
     readings = [
         reading(entity, start + dt.timedelta(days=n), None if n % 31 == 3 else float(n * 7919 % 1000) / 8)
@@ -113,8 +130,8 @@ def test_both_ways_of_computing_agree(spark: SparkSession) -> None:
         for n in range(0, 480, step)
     ]
     rows = frame(spark, readings).cache()
-    found = windows.features(rows, rows, ENERGY)
-    again = checks.recompute(rows.select("id", "day_date"), rows, ENERGY).select(*found.columns)
+    found = windows.features(rows, view, ALL_DAYS)
+    again = checks.recompute(rows.select("id", "day_date"), rows, view).select(*found.columns)
     other = {(row["id"], row["day_date"]): row.asDict() for row in again.collect()}
     for row in found.collect():
         for name, value in row.asDict().items():
@@ -129,7 +146,7 @@ def test_a_whole_window_by_hand(spark: SparkSession) -> None:
     last = readings[-1]["day_date"]
     found = feature_rows(spark, readings)["A", last]
     for window in ENERGY.windows:
-        values = [r["energy_sum"] for r in readings if add_months(last, -window.months) <= r["day_date"]]
+        values = [r["energy_sum"] for r in readings if window.first_day(last) <= r["day_date"]]
         mean = math.fsum(values) / len(values)
         exact = {
             "sum": math.fsum(values),
@@ -140,3 +157,17 @@ def test_a_whole_window_by_hand(spark: SparkSession) -> None:
         }
         for name, value in exact.items():
             assert found[f"energy_{name}_{window.name}"] == pytest.approx(value, rel=1e-9)
+
+
+def test_an_entity_of_many_batches_and_a_task_of_many_entities(spark: SparkSession) -> None:
+    """Rows of one entity in several Arrow batches come to what they come to in one."""
+    start = dt.date(2000, 1, 1)
+    readings = [reading("LONG", start + dt.timedelta(days=n), float(n * 7919 % 1000) / 8) for n in range(900)]
+    readings += [reading(f"H{house:03}", start + dt.timedelta(days=n), n / 7) for house in range(60) for n in range(9)]
+    whole = feature_rows(spark, readings)
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")
+    try:
+        assert feature_rows(spark, readings[::-1]) == whole
+    finally:
+        spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+    assert len(whole) == len(readings)

@@ -36,6 +36,7 @@ HEADINGS = (
     "Schedule and lag",
     "To rerun a day",
     "To backfill",
+    "Late readings",
     "Impact of failure",
 )
 
@@ -106,6 +107,8 @@ def test_waits_end_before_their_tasks_do(dag) -> None:
     ready, terminate = dag.get_task("wait_for_cluster"), dag.get_task("terminate_cluster")
     assert ready.timeout < ready.execution_timeout.total_seconds()
     assert terminate.deadline < terminate.execution_timeout
+    create = dag.get_task("create_cluster")
+    assert timedelta() < create.listed_within < create.execution_timeout
 
 
 def test_writers_of_the_lake_share_its_one_slot(dag) -> None:

@@ -102,6 +102,34 @@ def test_airflow_is_not_trusted_alone_to_end_a_cluster(render, dag_id) -> None:
     assert request["Name"] == f"feature-store {dag_id} manual__2014-02-28T04:00:00+00:00"
 
 
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_cleared_run_may_take_its_cluster_that_still_lives(bag, render, context_of, dag_id) -> None:
+    context = context_of(bag.dags[dag_id].get_task("create_cluster"))
+    context["ti"].try_number, context["ti"].max_tries = 4, 4
+    first, cleared = (render(dag_id, "create_cluster", each).job_flow_overrides for each in (None, context))
+    assert cleared == first
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_what_was_validated_is_what_is_synced(bag, render, context_of, dag_id) -> None:
+    def versions(task_id: str) -> dict[str, str]:
+        arguments = render(dag_id, task_id).steps[0]["HadoopJarStep"]["Args"]
+        return {name: arguments[at + 1] for at, name in enumerate(arguments) if name.endswith("-version")}
+
+    assert versions("validate") == {"--readings-version": "7", "--features-version": "5"}
+    assert versions("sync") == {"--features-version": "5"}
+    assert versions("ingest") == versions("featurize") == {}
+
+
+@pytest.mark.parametrize("task_id", ["validate", "sync"])
+def test_without_a_version_to_validate_or_sync_there_is_no_step(bag, render, context_of, task_id) -> None:
+    """As when someone marks featurize a success: the newest features are not taken for it."""
+    context = context_of(bag.dags["feature_store_daily"].get_task(task_id))
+    del context["ti"].xcoms["featurize", "return_value"]
+    with pytest.raises(UndefinedError):
+        render("feature_store_daily", task_id, context)
+
+
 def test_step_names_are_their_own(render) -> None:
     names = {render(dag_id, task_id).steps[0]["Name"] for dag_id, task_id in CASES if task_id != "create_cluster"}
     assert len(names) == 8

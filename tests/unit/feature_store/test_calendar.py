@@ -42,8 +42,3 @@ def test_a_range_has_both_ends() -> None:
 def test_a_range_is_not_empty() -> None:
     with pytest.raises(ValueError, match="2012-03-01 is before the first day 2012-03-02"):
         DayRange(dt.date(2012, 3, 2), dt.date(2012, 3, 1))
-
-
-def test_a_range_is_widened_from_its_first_day() -> None:
-    days = DayRange(dt.date(2013, 5, 31), dt.date(2013, 6, 1))
-    assert days.widened(3) == DayRange(dt.date(2013, 2, 28), dt.date(2013, 6, 1))

@@ -1,10 +1,12 @@
 """CQL: the files are the view's, and a file is split as CQL is."""
 
+import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from feature_store import cql
+from feature_store import cql, registry
 from feature_store.energy import ENERGY
 
 pytestmark = pytest.mark.unit
@@ -12,9 +14,20 @@ pytestmark = pytest.mark.unit
 FILES = Path(__file__).resolve().parents[3] / "Keyspaces"
 
 
-def test_the_files_are_what_the_view_says() -> None:
-    assert (FILES / "Keyspace.cql").read_text() == cql.keyspace("feature_store")
-    assert (FILES / "Table_Schema.cql").read_text() == cql.table(ENERGY, "feature_store")
+def test_the_files_are_what_the_views_say() -> None:
+    said = {"Keyspace.cql": cql.keyspace("feature_store")}
+    said |= {cql.file(view): cql.table(view, "feature_store") for view in registry.views()}
+    assert {file.name: file.read_text() for file in FILES.glob("*.cql")} == said
+
+
+def test_the_first_views_file_has_the_original_kits_name() -> None:
+    assert cql.file(ENERGY) == "Table_Schema.cql"
+
+
+def test_rows_expire_where_the_view_says_so() -> None:
+    assert "default_time_to_live" not in cql.table(ENERGY, "k")
+    text = cql.table(replace(ENERGY, retention=2), "k")
+    assert text.endswith("""    AND CLUSTERING ORDER BY ("day_date" DESC)\n    AND default_time_to_live = 172800;\n""")
 
 
 def test_the_table_is_in_keyspaces_dialect() -> None:
@@ -59,3 +72,9 @@ def test_a_file_is_applied_in_its_order() -> None:
     session = Recorder()
     cql.apply(session, "A; B;\nC;")
     assert session.ran == ["A", "B", "C"]
+
+
+def test_a_delete_quotes_what_it_is_given() -> None:
+    statement = cql.delete(ENERGY, "k", "t", "O'Hara", dt.date(2013, 1, 2))
+    assert statement == """DELETE FROM "k"."t" WHERE "id" = 'O''Hara' AND "day_date" = '2013-01-02';"""
+    assert cql.statements(statement) == [statement.removesuffix(";")]

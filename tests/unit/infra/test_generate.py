@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from infra.local import generate
+from feature_store.calendar import DayRange
+from infra.local import generate, landing
 
 pytestmark = pytest.mark.unit
 
@@ -69,3 +70,56 @@ def test_the_file_has_malformed_lines_of_households_without_good_ones(tmp_path: 
     good = {line.split(",")[0] for line in lines[1 : 1 + rows]}
     assert not good & {line.split(",")[0] for line in lines[1 + rows :]}
     assert [each.name for each in file.parent.iterdir()] == ["daily.csv"]
+
+
+def test_later_runs_add_the_days_since(tmp_path: Path) -> None:
+    folder = tmp_path / "generated"
+    first = generate.extend(folder, LAST, households=20, days=30)
+    assert first
+    assert (len(first.days), first.days.end) == (30, LAST)
+    (one,) = generate.files(folder)
+    content = one.read_bytes()
+    assert generate.extend(folder, LAST, households=20, days=30) is None
+    assert generate.extend(folder, LAST - dt.timedelta(days=3), households=20, days=30) is None
+    later = LAST + dt.timedelta(days=2)
+    second = generate.extend(folder, later, households=20, days=30)
+    assert second
+    assert second.days == DayRange(LAST + dt.timedelta(days=1), later)
+    assert generate.files(folder) == [one, folder / f"readings_{second.days.start}_{later}.csv"]
+    assert one.read_bytes() == content
+    assert landing.look(generate.files(folder), folder).days == DayRange(first.days.start, later)
+
+
+def test_the_files_of_many_days_hold_what_one_file_would(tmp_path: Path) -> None:
+    for day in range(3):
+        generate.extend(tmp_path / "daily", LAST + dt.timedelta(days=day), households=20, days=10)
+    generate.extend(tmp_path / "once", LAST + dt.timedelta(days=2), households=20, days=12)
+    daily, once = (
+        sorted(
+            line
+            for file in generate.files(tmp_path / name)
+            for line in file.read_text().splitlines()
+            if line.startswith("SYN0")
+        )
+        for name in ("daily", "once")
+    )
+    assert len(daily) == len(set(daily))
+    assert daily == once
+
+
+def test_each_new_file_shows_the_quarantine_at_work(tmp_path: Path) -> None:
+    for day in range(2):
+        generate.extend(tmp_path, LAST + dt.timedelta(days=day), households=5, days=30)
+    for file in generate.files(tmp_path):
+        lines = file.read_text().splitlines()
+        (named,) = [line for line in lines if line.startswith("SYN900002,")]
+        assert lines[-len(generate.MALFORMED) :][1] == named
+        assert landing.days_of(file).start <= dt.date.fromisoformat(named.split(",")[1]) <= landing.days_of(file).end
+
+
+def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "daily_dataset.csv").write_text("of a former time")
+    generate.extend(tmp_path, LAST, households=5, days=30)
+    assert [file.name for file in generate.files(tmp_path)] == [
+        f"readings_{LAST - dt.timedelta(days=29)}_{LAST}.csv",
+    ]

@@ -51,7 +51,10 @@ class FakeEmr:
     def __init__(self, client: Any) -> None:
         self.clusters: dict[str, Thing] = {}
         self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.fail_next: dict[str, tuple[str, str]] = {}
+        self.fail_next: dict[str, tuple[str, str] | tuple[str, str, int] | tuple[str, str, int, int]] = {}
+        self.lose_answer: dict[str, BaseException] = {}
+        self.during: dict[str, Callable[[], Any]] = {}
+        self.unlisted_looks = 0
         self.new_states = ["PENDING", "RUNNING", "COMPLETED"]
         self.on_new_step: Callable[[], Any] = lambda: None
         self.client = client
@@ -84,15 +87,23 @@ class FakeEmr:
         if cluster_id and cluster_id not in self.clusters:
             return self._error("InvalidRequestException", f"Cluster id '{cluster_id}' is not valid.")
         body = getattr(self, model.name)(params, self.clusters.get(cluster_id or ""))
+        if model.name in self.during:
+            self.during.pop(model.name)()
+        if model.name in self.lose_answer:
+            raise self.lose_answer.pop(model.name)
         return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPStatusCode": 200}, **body}
 
     @staticmethod
-    def _error(code: str, message: str) -> tuple[Any, dict[str, Any]]:
-        error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-        return SimpleNamespace(status_code=400), error
+    def _error(code: str, message: str, status: int = 400, retries: int = 0) -> tuple[Any, dict[str, Any]]:
+        metadata = {"HTTPStatusCode": status, "RetryAttempts": retries}
+        error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+        return SimpleNamespace(status_code=status), error
 
     def ListClusters(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802
         found = [each for each in self.clusters.values() if each.state in params["ClusterStates"]]
+        if self.clusters and self.unlisted_looks:
+            self.unlisted_looks -= 1
+            found = []
         return {"Clusters": [{"Id": each.id, "Name": each.name, "Status": each.status()} for each in found]}
 
     def DescribeCluster(self, _: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
@@ -114,8 +125,9 @@ class FakeEmr:
         self.on_new_step()
         return {"StepIds": [it.steps[0].id]}
 
-    def ListSteps(self, _: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
-        return {"Steps": [{"Id": each.id, "Name": each.name, "Status": each.status()} for each in it.steps]}
+    def ListSteps(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
+        found = [each for each in it.steps if each.state in params.get("StepStates", [each.state])]
+        return {"Steps": [{"Id": each.id, "Name": each.name, "Status": each.status()} for each in found]}
 
     def DescribeStep(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
         step = next(each for each in it.steps if each.id == params["StepId"])
@@ -147,8 +159,9 @@ def emr(clients: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
 def perform(context_of: Any) -> Any:
     """Run an operator as a task of its DAG: templates first; returns its result, its context afterwards."""
 
-    def run(task: Any, **xcoms: Any) -> tuple[Any, dict[str, Any]]:
+    def run(task: Any, *, try_number: int = 1, max_tries: int = 1, **xcoms: Any) -> tuple[Any, dict[str, Any]]:
         context = context_of(task)
+        context["ti"].try_number, context["ti"].max_tries = try_number, max_tries
         for task_id, value in xcoms.items():
             context["ti"].xcoms[task_id, "return_value"] = value
         ready = task.prepare_for_execution()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from feature_store_airflow.create_cluster import CreateClusterOperator
-from feature_store_airflow.failures import FAILURE, ClusterFailed, ClusterStillAlive
+from feature_store_airflow.failures import FAILURE, ClusterFailed, ClusterNotMade, ClusterStillAlive
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
 from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
 
@@ -21,9 +23,13 @@ TAGS = [{"Key": "Project", "Value": "feature-store"}, {"Key": "run_id", "Value":
 REQUEST = {"Name": NAME, "Instances": {"KeepJobFlowAliveWhenNoSteps": True}, "Tags": TAGS}
 
 
-def create() -> CreateClusterOperator:
+LAST = {"try_number": 2, "max_tries": 1}
+NO_ANSWER = ReadTimeoutError(endpoint_url="https://elasticmapreduce.eu-west-2.amazonaws.com")
+
+
+def create(**more: Any) -> CreateClusterOperator:
     with DAG("daily"):
-        return CreateClusterOperator(task_id="create_cluster", request=REQUEST)
+        return CreateClusterOperator(**{"task_id": "create_cluster", "poll_seconds": "30", **more}, request=REQUEST)
 
 
 def wait(**more: Any) -> WaitForClusterSensor:
@@ -44,7 +50,7 @@ class TestCreate:
     def test_asks_for_the_cluster_and_does_not_wait(self, emr, perform) -> None:
         result, _ = perform(create())
         assert result == "j-1"
-        assert emr.asked("RunJobFlow") == [REQUEST]
+        assert emr.asked("RunJobFlow") == [{**REQUEST, "Tags": [*TAGS, {"Key": "try", "Value": "1"}]}]
         assert emr.clusters["j-1"].state == "STARTING"
 
     @pytest.mark.parametrize("state", ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"])
@@ -75,11 +81,232 @@ class TestCreate:
         assert not isinstance(caught.value, AirflowFailException)
         assert "Rate exceeded" in caught.value.context["ti"].xcoms["create_cluster", FAILURE]
 
-    def test_killed_before_there_is_a_cluster(self, emr) -> None:
+
+class Clock:
+    """A time that goes on only while something sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.on_sleep: Callable[[], Any] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.on_sleep()
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("feature_store_airflow.create_cluster.time", made)
+    return made
+
+
+class TestCreateFails:
+    """No teardown runs after it: on its last try it ends what it has made of a cluster, else a retry takes that."""
+
+    @pytest.mark.parametrize("error", [NO_ANSWER, AirflowTaskTimeout("Timeout, PID: 7")], ids=type)
+    def test_without_an_answer(self, emr, perform, clock, error) -> None:
+        emr.lose_answer["RunJobFlow"] = error
+        with pytest.raises(ClusterNotMade) as caught:
+            perform(create(), **LAST)
+        assert emr.clusters["j-1"].state == "TERMINATING"
+        assert str(caught.value) == (
+            f"{error}\nTerminated j-1, as no teardown runs after a failed setup. Next: clear the run."
+        )
+        assert caught.value.context["ti"].xcoms["create_cluster", FAILURE] == str(caught.value)
+
+    def test_the_cluster_is_listed_a_little_later(self, emr, perform, clock) -> None:
+        emr.lose_answer["RunJobFlow"] = NO_ANSWER
+        emr.unlisted_looks = 4
+        with pytest.raises(ClusterNotMade, match="Terminated j-1, as"):
+            perform(create(), **LAST)
+        assert clock.now == 120
+        assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-1"]}]
+
+    def test_boto_has_asked_twice_and_the_second_one_is_listed_later(self, emr, perform, clock) -> None:
+        emr.lose_answer["RunJobFlow"] = NO_ANSWER
+        clock.on_sleep = lambda: None if "j-2" in emr.clusters else emr.cluster("j-2", "STARTING", name=NAME)
+        with pytest.raises(ClusterNotMade, match="Terminated j-1, j-2, as"):
+            perform(create(), **LAST)
+
+    def test_no_cluster_is_ever_listed(self, emr, perform, clock) -> None:
+        emr.fail_next["RunJobFlow"] = ("InternalServerException", "An internal error.", 500)
+        with pytest.raises(ClusterNotMade, match=r"No live cluster of the run was listed within 0:02:00\. Next: clear"):
+            perform(create(), **LAST)
+        assert clock.now == 120
+        assert emr.asked("TerminateJobFlows") == []
+
+    def test_emr_has_refused(self, emr, perform, clock) -> None:
+        emr.fail_next["RunJobFlow"] = ("ValidationException", "Invalid InstanceProfile.")
+        with pytest.raises(ClusterNotMade, match=r"Invalid InstanceProfile\.\nNo live cluster of the run was listed\."):
+            perform(create(), **LAST)
+        assert clock.now == 0, "there is nothing to wait for"
+
+    def test_before_it_could_look_for_the_cluster_of_the_try_before(self, emr, perform, clock) -> None:
+        emr.cluster("j-9", "STARTING", name=NAME)
+        emr.cluster("j-8", "STARTING", name="another run's")
+        emr.fail_next["ListClusters"] = ("ThrottlingException", "Rate exceeded")
+        with pytest.raises(ClusterNotMade, match="Rate exceeded"):
+            perform(create(), **LAST)
+        assert emr.asked("RunJobFlow") == []
+        assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-9"]}]
+
+    @pytest.mark.parametrize("retries", [1, 4])
+    def test_a_refusal_of_what_boto_has_asked_again_is_none_of_the_first_request(
+        self, emr, perform, clock, retries
+    ) -> None:
+        emr.fail_next["RunJobFlow"] = ("ValidationException", "Invalid InstanceProfile.", 400, retries)
+        clock.on_sleep = lambda: None if "j-1" in emr.clusters else emr.cluster("j-1", "STARTING", name=NAME)
+        with pytest.raises(ClusterNotMade, match="Terminated j-1, as"):
+            perform(create(), **LAST)
+        assert clock.now == 120
+
+    @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+    def test_a_cluster_that_a_step_is_at_work_on_is_left(self, emr, perform, clock, state) -> None:
+        """The task was cleared alone, while the run went on."""
+        emr.cluster("j-9", "RUNNING", name=NAME)
+        emr.step("s-1", "daily.featurize.r1.try1", state)
+        emr.fail_next["ListClusters"] = ("ThrottlingException", "Rate exceeded")
+        with pytest.raises(ClusterNotMade) as caught:
+            perform(create(), **LAST)
+        assert emr.asked("TerminateJobFlows") == []
+        assert emr.clusters["j-9"].state == "RUNNING"
+        assert str(caught.value).splitlines()[1] == (
+            f"Left j-9: its step daily.featurize.r1.try1 is {state}. Next: clear create_cluster alone, which takes the "
+            "cluster that is left; else no teardown may come, and it costs money until its idle time is over."
+        )
+
+    def test_only_what_is_in_use_is_left(self, emr, perform, clock) -> None:
+        emr.cluster("j-7", name=NAME)
+        emr.step("s-1", "daily.ingest.r1.try1", "COMPLETED")
+        emr.cluster("j-8", "RUNNING", name=NAME)
+        emr.step("s-1", "daily.featurize.r1.try1", "RUNNING")
+        emr.fail_next["ListClusters"] = ("ThrottlingException", "Rate exceeded")
+        with pytest.raises(ClusterNotMade, match=r"Terminated j-7, as no .*setup\. Left j-8: its step"):
+            perform(create(), **LAST)
+        assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-7"]}]
+
+    def test_a_cluster_whose_steps_can_not_be_asked_for_is_looked_at_again(self, emr, perform, clock) -> None:
+        emr.cluster("j-9", "RUNNING", name=NAME)
+        emr.step("s-1", "daily.featurize.r1.try1", "RUNNING")
+        throttled = ("ThrottlingException", "Rate exceeded")
+        emr.fail_next.update(ListClusters=throttled, ListSteps=throttled)
+        with pytest.raises(ClusterNotMade, match="Left j-9: its step"):
+            perform(create(), **LAST)
+        assert clock.now == 30
+
+    def test_after_the_answer(self, emr, perform, clock) -> None:
+        """The provider asks for the cluster's log once more, for a link."""
+        emr.fail_next["DescribeCluster"] = ("ThrottlingException", "Rate exceeded")
+        emr.during["RunJobFlow"] = lambda: emr.fail_next.update(ListClusters=("ThrottlingException", "Rate exceeded"))
+        with pytest.raises(ClusterNotMade, match="Terminated j-1, as"):
+            perform(create(), **LAST)
+        assert emr.clusters["j-1"].state == "TERMINATING"
+
+    def test_emr_can_not_be_reached(self, emr, perform, clock) -> None:
+        lost = EndpointConnectionError(endpoint_url="https://emr")
+        emr.during["RunJobFlow"] = lambda: emr.lose_answer.update(RunJobFlow=lost, ListClusters=lost)
+        clock.on_sleep = lambda: emr.lose_answer.update(ListClusters=lost)
+        with pytest.raises(ClusterNotMade) as caught:
+            perform(create(), **LAST)
+        for part in (
+            "could not be asked",
+            str(lost),
+            "costs money",
+            "`aws emr list-clusters --active`",
+            f"{NAME!r} and has no step",
+        ):
+            assert part in str(caught.value)
+        assert clock.now == 120
+
+    @pytest.mark.parametrize("error", [NO_ANSWER, AirflowTaskTimeout("Timeout, PID: 7")], ids=type)
+    def test_a_try_that_is_not_the_last_leaves_the_cluster_to_the_next_one(self, emr, perform, clock, error) -> None:
+        emr.lose_answer["RunJobFlow"] = error
+        with pytest.raises(type(error)) as caught:
+            perform(create())
+        caught.value.context["task"].on_kill()  # as Airflow does after a timeout
+        assert emr.asked("TerminateJobFlows") == []
+        assert clock.now == 0
+        assert perform(create(), **LAST)[0] == "j-1"
+
+
+class TestCreateIsKilled:
+    """Airflow's signal handler runs on_kill and lets the task go on. Whether a retry follows is not known."""
+
+    @pytest.fixture
+    def killed(self, emr, perform, clock) -> Any:
+        """Kill the task while it asks EMR for something; returns the message of its failure."""
+
+        def run(during: str, **tries: int) -> str:
+            task = create()
+            ready = task.prepare_for_execution()
+            task.prepare_for_execution = lambda: ready
+            emr.during[during] = ready.on_kill
+            with pytest.raises(ClusterNotMade) as caught:
+                perform(task, **tries)
+            assert not isinstance(caught.value, AirflowFailException), "a worker that shuts down is one to retry after"
+            return str(caught.value)
+
+        return run
+
+    @pytest.mark.parametrize("tries", [{}, LAST], ids=["first try", "last try"])
+    @pytest.mark.parametrize("unlisted_looks", [0, 1, 100])
+    def test_while_the_cluster_is_being_made(self, emr, killed, unlisted_looks, tries) -> None:
+        emr.unlisted_looks = unlisted_looks
+        assert "The task was killed." in killed("RunJobFlow", **tries)
+        assert emr.clusters["j-1"].state == "TERMINATING"
+
+    def test_while_the_cluster_is_being_made_and_its_answer_is_lost(self, emr, killed) -> None:
+        emr.lose_answer["RunJobFlow"] = NO_ANSWER
+        emr.unlisted_looks = 2
+        assert "Terminated j-1" in killed("RunJobFlow")
+
+    def test_before_it_has_asked_for_one(self, emr, killed, clock) -> None:
+        assert "The task was killed." in killed("ListClusters")
+        assert emr.asked("RunJobFlow") == []
+        assert clock.now == 0, "there is nothing to wait for"
+
+    def test_while_it_takes_the_cluster_of_the_try_before(self, emr, killed) -> None:
+        emr.cluster("j-9", name=NAME)
+        killed("ListClusters")
+        assert emr.clusters["j-9"].state == "TERMINATING"
+
+    @pytest.mark.parametrize("during", ["RunJobFlow", "ListClusters"])
+    def test_a_cluster_that_a_step_is_at_work_on_is_left(self, emr, killed, during) -> None:
+        emr.unlisted_looks = int(during == "RunJobFlow")  # at first there seems to be none
+        emr.cluster("j-9", "RUNNING", name=NAME)
+        emr.step("s-1", "daily.featurize.r1.try1", "RUNNING")
+        assert "Left j-9: its step daily.featurize.r1.try1 is RUNNING." in killed(during)
+        ended = {cluster_id for call in emr.asked("TerminateJobFlows") for cluster_id in call["JobFlowIds"]}
+        assert ended == ({"j-2"} if during == "RunJobFlow" else set())
+
+    @pytest.mark.parametrize("state", ["STARTING", "WAITING", "RUNNING"])
+    def test_a_zombie_leaves_the_cluster_of_the_try_after_it(self, emr, killed, state) -> None:
+        """It has no step yet while it starts."""
+        emr.unlisted_looks = 1
+        emr.cluster("j-9", state, name=NAME, tags=[*TAGS, {"Key": "try", "Value": "2"}])
+        said = killed("RunJobFlow")
+        assert "Terminated j-2, as" in said
+        assert "Left j-9: a later try of this task has asked for it." in said
+        assert (emr.clusters["j-9"].state, emr.clusters["j-2"].state) == (state, "TERMINATING")
+
+    def test_the_cluster_of_an_earlier_try_is_ended(self, emr, killed) -> None:
+        emr.cluster("j-9", "STARTING", name=NAME, tags=[*TAGS, {"Key": "try", "Value": "1"}])
+        killed("ListClusters", **LAST)
+        assert emr.clusters["j-9"].state == "TERMINATING"
+
+    def test_an_error_in_the_handler_does_not_break_off_what_is_under_way(self, emr, killed) -> None:
+        emr.fail_next["TerminateJobFlows"] = ("ThrottlingException", "Rate exceeded")
+        assert "Terminated j-1" in killed("RunJobFlow")
+
+    def test_before_it_has_begun(self, emr) -> None:
         create().on_kill()
         assert emr.calls == []
 
-    def test_killed_afterwards_it_ends_the_cluster(self, emr, perform) -> None:
+    def test_when_it_has_done_its_work(self, emr, perform) -> None:
         _, context = perform(create())
         context["task"].on_kill()
         assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-1"]}]

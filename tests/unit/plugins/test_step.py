@@ -16,13 +16,13 @@ from feature_store_airflow.step import StepOperator
 pytestmark = pytest.mark.unit
 
 RUN_ID = "manual__2014-02-28T04:00:00+00:00"
-NAME = f"daily.featurize.{RUN_ID}"
+NAME = f"daily.featurize.{RUN_ID}.try1"
 SUMMARY = f"runs/daily/{RUN_ID}/featurize.json"
 DONE = {"job": "featurize", "rows_written": 7}
 
 
 def step(**more: Any) -> StepOperator:
-    with DAG("daily"):
+    with DAG("daily", default_args={"retries": 1}):
         return StepOperator(task_id="featurize", job="featurize", arguments=["--features", "s3://lake/f.json"], **more)
 
 
@@ -69,8 +69,28 @@ class TestRetry:
         emr.cluster()
         emr.step("s-1", NAME, *states)
         s3.put_object(Bucket="lake", Key=SUMMARY, Body=json.dumps(DONE))
-        assert perform(step())[0] == DONE
+        assert perform(step(), try_number=2)[0] == DONE
         assert emr.asked("AddJobFlowSteps") == []
+
+    @pytest.mark.parametrize("state", ["RUNNING", "COMPLETED"])
+    def test_does_anew_what_was_cleared(self, s3, emr, perform, summary, state) -> None:
+        """Airflow's clear after the first try: that try and `retries` more may follow (test_in_airflow.py)."""
+        emr.cluster()
+        emr.step("s-1", NAME, state)
+        s3.put_object(Bucket="lake", Key=SUMMARY, Body=json.dumps({**DONE, "rows_written": 6}))
+        summary(DONE)
+        assert perform(step(), try_number=2, max_tries=2)[0] == DONE
+        ((sent,),) = (asked["Steps"] for asked in emr.asked("AddJobFlowSteps"))
+        assert sent["Name"] == NAME.replace("try1", "try2")
+
+    def test_takes_the_step_of_the_lost_try_after_a_clear_too(self, s3, emr, perform) -> None:
+        emr.cluster()
+        emr.step("s-1", NAME, "COMPLETED")
+        emr.step("s-2", NAME.replace("try1", "try2"), "RUNNING", "COMPLETED")
+        s3.put_object(Bucket="lake", Key=SUMMARY, Body=json.dumps(DONE))
+        _, context = perform(step(), try_number=3, max_tries=2)
+        assert emr.asked("AddJobFlowSteps") == []
+        assert context["task"]._step_id == "s-2"
 
     @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "CANCEL_PENDING", "INTERRUPTED"])
     def test_submits_again_what_is_lost(self, emr, perform, summary, state) -> None:
@@ -78,6 +98,31 @@ class TestRetry:
         emr.step("s-1", NAME, state)
         summary(DONE)
         assert perform(step())[0] == DONE
+        assert len(emr.asked("AddJobFlowSteps")) == 1
+
+    def test_does_anew_what_the_try_that_was_killed_is_cancelling(self, emr, perform, summary) -> None:
+        """EMR calls it RUNNING until it is stopped."""
+        emr.cluster()
+        emr.step("s-1", NAME, "RUNNING", "RUNNING", "CANCELLED")
+        summary(DONE)
+        result, context = perform(step(), try_number=2)
+        assert result == DONE
+        assert len(emr.asked("AddJobFlowSteps")) == 1
+        assert context["task"]._step_id == "s-2"
+
+    @pytest.mark.parametrize("end", ["FAILED", "INTERRUPTED"])
+    def test_does_not_do_anew_what_ends_otherwise(self, emr, perform, end) -> None:
+        emr.cluster()
+        emr.step("s-1", NAME, "RUNNING", end)
+        with pytest.raises(StepFailed, match=rf"step s-1 did not complete\.\nEMR says: {end}"):
+            perform(step(), try_number=2)
+        assert emr.asked("AddJobFlowSteps") == []
+
+    def test_does_not_do_anew_what_is_cancelled_in_its_own_time(self, emr, perform) -> None:
+        emr.cluster()
+        fail(emr, "RUNNING", "CANCELLED")
+        with pytest.raises(StepFailed, match="EMR says: CANCELLED"):
+            perform(step())
         assert len(emr.asked("AddJobFlowSteps")) == 1
 
     def test_leaves_the_steps_of_other_tasks_and_runs_alone(self, emr, perform, summary) -> None:
@@ -216,6 +261,17 @@ class TestKill:
         with pytest.raises(StepFailed, match="EMR says: CANCELLED"):
             perform(task)
         assert emr.clusters["j-1"].steps[0].state == "CANCELLED"
+
+    def test_while_it_follows_the_step_of_an_earlier_try(self, emr, perform) -> None:
+        emr.cluster()
+        emr.step("s-1", NAME, "RUNNING")
+        task = step()
+        ready = task.prepare_for_execution()
+        task.prepare_for_execution = lambda: ready
+        emr.during["DescribeStep"] = ready.on_kill
+        with pytest.raises(StepFailed, match=r"step s-1 did not complete\.\nEMR says: CANCELLED"):
+            perform(task, try_number=2)
+        assert emr.asked("AddJobFlowSteps") == []
 
     def test_at_the_tasks_own_timeout(self, emr, perform, monkeypatch) -> None:
         emr.cluster()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from typing import Any
 
 import pytest
@@ -14,8 +16,17 @@ pytestmark = pytest.mark.unit
 ORDER = ("plan", "create_cluster", "wait_for_cluster", "ingest", "featurize", "validate", "sync", "terminate_cluster")
 GOOD = dict.fromkeys(ORDER, "success")
 SUMMARIES = {
-    "ingest": {"files": 2, "rows_in": 12345, "rows_quarantined": 3, "seconds": 10.4},
-    "featurize": {"rows_written": 111, "entities": 56, "seconds": 20.6},
+    "ingest": {
+        "files": 2,
+        "rows_in": 12345,
+        "rows_quarantined": 3,
+        "last_day": "2014-02-27",
+        "days_changed": 2,
+        "first_day_changed": "2014-02-26",
+        "last_day_changed": "2014-02-27",
+        "seconds": 10.4,
+    },
+    "featurize": {"rows_written": 111, "entities": 56, "seconds": 20.6, "features_version": 5},
     "validate": {"verdict": "passed", "checks": 9, "seconds": 5},
     "sync": {"rows_online": 111, "seconds": 7},
 }
@@ -23,15 +34,23 @@ SUMMARIES = {
 
 @pytest.fixture
 def judge(context_of, monkeypatch) -> Any:
-    """Judge a run whose tasks are in these states: judge(states, why={task: message})."""
+    """Judge a run: judge(states of its tasks, {task: message}, returned={task: value}, of ingest's summary ...)."""
 
-    def run(states: dict[str, str], why: dict[str, str] | None = None) -> str:
+    def run(
+        states: dict[str, str],
+        why: dict[str, str] | None = None,
+        returned: dict[str, Any] | None = None,
+        **ingested: Any,
+    ) -> str:
         with DAG("daily"):
             operator = task(task_id="verdict")(verdict.judge_run)(ORDER).operator
         context = context_of(operator)
         context["ti"].states = {**states, "verdict": "running"}
         for name, summary in SUMMARIES.items():
             context["ti"].xcoms[name, "return_value"] = summary
+        context["ti"].xcoms["ingest", "return_value"] = {**SUMMARIES["ingest"], **ingested}
+        for name, value in (returned or {}).items():
+            context["ti"].xcoms[name, "return_value"] = value
         for name, message in (why or {}).items():
             context["ti"].xcoms[name, FAILURE] = message
         monkeypatch.setattr(verdict, "get_current_context", lambda: context)
@@ -81,3 +100,127 @@ def test_a_run_marked_failed_by_hand(judge) -> None:
 def test_every_task_counts(judge, name, state) -> None:
     with pytest.raises(RunIncomplete, match=name):
         judge({**GOOD, name: state})
+
+
+@pytest.mark.parametrize("name", ["plan", "ingest", "featurize", "validate", "sync"])
+def test_a_task_marked_a_success_by_hand(judge, name) -> None:
+    """Nobody knows what it did: a run is not called good for its sake."""
+    with pytest.raises(RunIncomplete) as caught:
+        judge(GOOD, returned={name: None})
+    assert str(caught.value).splitlines()[1:] == [
+        f"{name} was marked a success by hand (it returned nothing): nobody knows whether its work was done. Next: "
+        "clear the run; or, if it is to stay as it is, mark verdict a success too."
+    ]
+
+
+def test_a_task_marked_a_success_by_hand_before_one_that_failed(judge) -> None:
+    with pytest.raises(RunIncomplete, match=r"sync failed: no table\nvalidate was marked a success by hand"):
+        judge({**GOOD, "sync": "failed"}, {"sync": "no table"}, returned={"validate": None})
+
+
+LATE = {"days_changed": 5, "first_day_changed": "2013-06-01", "last_day_changed": "2014-02-27"}
+
+
+class TestReadingsOfOtherDays:
+    """The run's days are 2014-02-26 and 2014-02-27."""
+
+    @pytest.fixture
+    def named(self, judge) -> Any:
+        """The range of the backfill that the verdict names, None if it names none."""
+
+        def run(first: str | None, last: str | None, **more: Any) -> tuple[str, str] | None:
+            changed = {"days_changed": 2 if first else 0, "first_day_changed": first, "last_day_changed": last, **more}
+            _, _, stale = judge(GOOD, **changed).partition("\n")
+            if not stale:
+                return None
+            conf = json.loads(stale.partition("--conf '")[2].rstrip("'"))
+            return conf["start"], conf["end"]
+
+        return run
+
+    def test_there_are_no_features_of_them_before_the_first_run(self, judge) -> None:
+        first = SUMMARIES["featurize"] | {"features_version": 0}
+        assert len(judge(GOOD, returned={"featurize": first}, **LATE).splitlines()) == 1
+
+    def test_are_told_with_the_command_that_computes_their_features(self, judge) -> None:
+        said = judge(GOOD, **LATE).splitlines()
+        assert said[1:] == [
+            "Readings of 2013-06-01 to 2014-02-27 (5 day(s)) came or changed, and features of other days than this "
+            "run's are not recomputed by it: those of 2013-06-01 to 2014-02-25, if there are any, are of the older "
+            "readings. "
+            'Next: airflow dags trigger feature_store_backfill --conf \'{"start": "2013-06-01", "end": "2014-02-25"}\''
+        ]
+
+    @pytest.mark.parametrize(
+        ("first", "last"), [(None, None), ("2014-02-26", "2014-02-27"), ("2014-02-27", "2014-02-27")]
+    )
+    def test_there_are_none(self, named, first, last) -> None:
+        assert named(first, last) is None
+
+    @pytest.mark.parametrize(
+        ("first", "last", "newest", "start", "end"),
+        [
+            pytest.param("2011-11-23", "2014-02-27", "2014-02-27", "2011-11-23", "2014-02-25", id="the first run ever"),
+            pytest.param("2012-03-01", "2012-03-02", "2014-02-27", "2012-03-01", "2013-03-02", id="a year on"),
+            pytest.param("2013-12-01", "2013-12-01", "2014-02-27", "2013-12-01", "2014-02-25", id="up to the run"),
+            pytest.param("2014-02-25", "2014-02-25", "2014-02-28", "2014-02-25", "2014-02-28", id="past the run"),
+            pytest.param("2014-02-27", "2014-02-27", "2014-06-01", "2014-02-28", "2014-06-01", id="only after the run"),
+            pytest.param("2014-03-01", "2014-03-02", "2014-03-02", "2014-03-01", "2014-03-02", id="after the run"),
+            pytest.param("2014-03-01", "2014-03-02", "2014-02-27", "2014-03-01", "2014-03-02", id="newest withdrawn"),
+            pytest.param("2014-03-01", "2014-03-02", None, "2014-03-01", "2014-03-02", id="all withdrawn"),
+            pytest.param("2011-02-28", "2011-02-28", "2014-02-27", "2011-02-28", "2012-02-29", id="a leap day"),
+        ],
+    )
+    def test_the_range(self, named, first, last, newest, start, end) -> None:
+        assert named(first, last, last_day=newest) == (start, end)
+
+    def test_of_a_failed_run_too(self, judge) -> None:
+        """When it is cleared, ingest has nothing new to tell of."""
+        states = {**GOOD, "validate": "failed", "sync": "upstream_failed"}
+        with pytest.raises(RunIncomplete, match=r"Not run: sync\.\nReadings of 2013-06-01 to 2014-02-27 .*backfill"):
+            judge(states, **LATE)
+
+    @pytest.mark.parametrize("state", ["failed", "upstream_failed"])
+    def test_not_from_what_ingest_said_before_a_clear(self, judge, state) -> None:
+        with pytest.raises(RunIncomplete) as caught:
+            judge({**GOOD, "ingest": state, "featurize": "upstream_failed"}, **LATE)
+        assert "came or changed" not in str(caught.value)
+
+    @pytest.mark.parametrize(("plan", "ingest"), [(None, LATE), ({"days": []}, None), ({"days": []}, {"rows_in": 1})])
+    def test_nothing_is_said_without_what_it_takes(self, plan, ingest) -> None:
+        assert verdict.stale_features(plan, ingest, today=date(2014, 3, 1)) is None
+
+    @pytest.mark.parametrize(
+        ("first", "last", "said"),
+        [
+            pytest.param("2014-02-26", "9999-12-31", ("2014-02-28", "2014-03-09"), id="from the run on"),
+            pytest.param("2014-02-20", "2014-02-27", ("2014-02-20", "2014-03-09"), id="up to yesterday"),
+            pytest.param("2014-03-09", "2014-03-11", ("2014-03-09", "2014-03-09"), id="yesterday alone"),
+            pytest.param("2014-03-10", "9999-12-31", None, id="today"),
+            pytest.param("9999-12-31", "9999-12-31", None, id="no day at all"),
+        ],
+    )
+    def test_end_yesterday_as_no_later_day_can_be_computed(self, first, last, said) -> None:
+        plan = {"days": ["2014-02-26", "2014-02-27"]}
+        changed = {"days_changed": 2, "first_day_changed": first, "last_day_changed": last, "last_day": "9999-12-31"}
+        advice = verdict.stale_features(plan, changed, today=date(2014, 3, 10))
+        if said is None:
+            assert advice is None
+        else:
+            assert advice
+            assert advice.endswith(json.dumps(dict(zip(("start", "end"), said, strict=True))) + "'")
+
+    def test_a_day_that_stands_for_none_fails_no_run(self, judge) -> None:
+        changed = {"last_day_changed": "9999-12-31", "last_day": "9999-12-31"}
+        assert "feature_store_backfill" in judge(GOOD, **changed)
+        with pytest.raises(RunIncomplete, match="sync failed: no quorum"):
+            judge({**GOOD, "sync": "failed"}, {"sync": "no quorum"}, **changed)
+
+    def test_what_can_not_be_told_fails_no_run(self, judge) -> None:
+        """Whatever is wrong with the summary, the run did what it did."""
+        odd = {"first_day_changed": "soon"}
+        said = judge(GOOD, **odd).splitlines()
+        assert len(said) == 2
+        assert "can't be told (ValueError(\"'soon' is not a day" in said[1]
+        with pytest.raises(RunIncomplete, match=r"sync failed: no quorum\n.*can't be told"):
+            judge({**GOOD, "sync": "failed"}, {"sync": "no quorum"}, **odd)

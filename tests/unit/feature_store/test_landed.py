@@ -3,7 +3,7 @@
 import pytest
 
 from feature_store.energy import ENERGY
-from spark_jobs.parsing import Header, HeaderError, read_header
+from feature_store.landed import Header, HeaderError, read_header
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,7 @@ def test_a_byte_order_mark_and_quotes_are_no_part_of_a_name() -> None:
         ("LCLid,day,energy_median", "lacks energy_mean, energy_max"),
         (f"LCLid,day,{MEASURES},tariff", "not known: 'tariff'"),
         (f"LCLid,day,day,{MEASURES}", "'day' twice"),
+        ("x" * 200_000, "no header: field larger"),
         ("MAC000002,2012-10-12,1,1,1,1,1,1,1", "household_id or LCLid|twice"),
     ],
 )

@@ -1,0 +1,45 @@
+"""`python -m benchmarks [NAME ...]`: run benchmarks, show tables, write build/bench/NAME.json."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+
+from benchmarks import features, measure, report
+
+ALL = {"features": features}
+
+
+def main() -> int:
+    """Run the benchmarks that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)} (default: all)")
+    parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
+    parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in ALL]:
+        parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(ALL)}")
+    for name in args.names or ALL:
+        _run(name, args.only or ["*"], args.runs)
+    return 0
+
+
+def _run(name: str, patterns: list[str], runs: int | None) -> None:
+    part = ALL[name]
+    cases = [case for case in part.cases(_say) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)]
+    found = measure.run_rounds(cases, part.LOGS, _say, runs)
+    summaries = [measure.summary(case, found[case.name]) for case in cases]
+    ratios = report.ratios(summaries, part.RATIOS)
+    print(f"\n{report.table(summaries)}\n")  # noqa: T201 - this is what a person reads
+    for pair, ratio in ratios.items():
+        print(f"{pair:<44}{ratio:8.2f}")  # noqa: T201
+    print(f"\n{report.write(name, summaries, ratios)}")  # noqa: T201
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

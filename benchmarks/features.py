@@ -1,0 +1,141 @@
+"""Features: the whole history, a range of 30 days and one day, beside the other ways and beside computing nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from deltalake import DeltaTable
+
+from benchmarks import data
+from benchmarks.measure import Case, CaseFailedError, run_once
+from feature_store.calendar import DayRange
+from feature_store.energy import ENERGY
+from infra.local.spark_defaults import BY_HAND, properties_text, spark_defaults
+
+WORK = data.DATA.parent / "work"
+LOGS = data.DATA.parent / "logs"
+RATIOS = (
+    ("original_full", "ours_full"),
+    ("spark_range_full", "ours_full"),
+    ("ours_full", "floor_full"),
+    ("ours_full", "duckdb_full"),
+    ("ours_full", "polars_full"),
+    ("ours_in_process_full", "polars_full"),
+    ("ours_day_1x", "floor_day"),
+    ("ours_day_3x", "ours_day_1x"),
+    ("london_original_full", "london_ours_full"),
+    ("london_ours_full", "london_floor_full"),
+)
+
+
+def cases(say: Callable[[str], None]) -> Iterator[Case]:
+    """Make the data, once, and name what is to be measured."""
+    say("data: 3.5 million generated readings, and 3 times the history (made once)")
+    readings = {times: data.generated(times) for times in (1, 3)}
+    yield from _full(readings[1], "", 3)
+    if london := data.london():
+        yield from _full(london, "london_", 3)
+    for times, table in readings.items():
+        held = _computed(table, f"features_{times}x", say)
+        yield _newest(f"ours_day_{times}x", table, held, 1)
+        if times == 1:
+            yield _newest("ours_range30", table, held, 30)
+            yield _newest("floor_day", table, held, 1, [*_rival("floor_day", table), "--day", str(data.LAST_DAY)])
+
+
+def _full(readings: Path, prefix: str, runs: int) -> Iterator[Case]:
+    rows = data.recorded_rows(readings)
+    names = ("original_full", "spark_range_full", "duckdb_full", "polars_full", "floor_full", "ours_in_process_full")
+    commands = {
+        "ours_full": _featurize(readings, data.days(readings)),
+        **{name: _rival(name, readings) for name in names},
+    }
+    for name, command in commands.items():
+        out = WORK / f"{prefix}{name}"
+        yield Case(
+            f"{prefix}{name}",
+            [*command, "--features", str(out)],
+            rows,
+            before=_remover(out),
+            after=_checker(out, rows),
+            runs=runs,
+            environment=_spark(),
+        )
+
+
+def _newest(name: str, readings: Path, held: Path, days: int, command: Sequence[str] | None = None) -> Case:
+    """The newest days of a table that has all others; computed, unless the command is another."""
+    asked = DayRange(data.LAST_DAY - dt.timedelta(days=days - 1), data.LAST_DAY)
+    out = WORK / name
+    return Case(
+        name,
+        [*(command or _featurize(readings, asked)), "--features", str(out)],
+        data.rows(readings, asked),
+        before=lambda: data.link(_without(held, asked), out),
+        after=_checker(out, data.recorded_rows(readings)),
+        runs=5,
+        environment=_spark(),
+    )
+
+
+def _computed(readings: Path, name: str, say: Callable[[str], None]) -> Path:
+    """The whole history's features, computed once."""
+    table = data.DATA / name
+    if not table.exists():
+        say(f"data: {name}")
+        part = table.with_name(f".{name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        command = [*_featurize(readings, data.days(readings)), "--features", str(part)]
+        run_once(Case(name, command, 1, environment=_spark()), LOGS)
+        part.rename(table)
+    return table
+
+
+def _without(held: Path, days: DayRange) -> Path:
+    """The table as it was before these days were computed, made once."""
+    table = held.with_name(f"{held.name}_before_{days.start}")
+    if not table.exists():
+        part = table.with_name(f".{table.name}.part")
+        data.link(held, part)
+        DeltaTable(str(part)).delete(f"{ENERGY.day} >= '{days.start}'")
+        part.rename(table)
+    return table
+
+
+def _featurize(readings: Path, days: DayRange) -> Sequence[str]:
+    of_days = ["--start", str(days.start), "--end", str(days.end)]
+    return [sys.executable, "-m", "spark_jobs.featurize", "--readings", str(readings), *of_days]
+
+
+def _rival(name: str, readings: Path) -> Sequence[str]:
+    return [sys.executable, "-m", "benchmarks.rivals", name, "--readings", str(readings)]
+
+
+def _remover(table: Path) -> Callable[[], None]:
+    return lambda: shutil.rmtree(table, ignore_errors=True)
+
+
+def _checker(table: Path, rows: int) -> Callable[[str], Mapping[str, float]]:
+    """Check that the output has its rows, and read what a job of ours says of its own time."""
+
+    def check(said: str) -> Mapping[str, float]:
+        found = data.recorded_rows(table)
+        if found != rows:
+            raise CaseFailedError(f"{table} has {found} rows instead of {rows}")
+        last = said.strip().splitlines()[-1:] or [""]
+        return {"job_s": json.loads(last[0])["seconds"]} if last[0].startswith('{"job"') else {}
+
+    return check
+
+
+def _spark() -> Mapping[str, str]:
+    """The configuration that jobs have on this machine when they are started by hand."""
+    folder = WORK / "spark-conf"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spark-defaults.conf").write_text(properties_text(spark_defaults(BY_HAND)))
+    return {"SPARK_CONF_DIR": str(folder)}

@@ -1,0 +1,96 @@
+"""The feature views that are declared, as a data scientist asks for them.
+
+Exit status: 0 done; 1 diff found a difference; 2 bad arguments, a wrong declaration or no table to compare with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+
+from feature_store import cql, describe, live_table, registry, table_schema
+from feature_store.view import FeatureView, ViewError
+
+DONE, DIFFERS, BAD = 0, 1, 2
+WIDTH = 100
+
+Command = Callable[[argparse.Namespace], tuple[int, str]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    args = _parser().parse_args(argv)
+    command: Command = args.command
+    try:
+        status, text = command(args)
+    except (ViewError, registry.UnknownViewError, live_table.LiveTableError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is a command
+        return BAD
+    print(text, end="")  # noqa: T201 - the same
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m feature_store",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, what: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+        made.set_defaults(command=command)
+        if name != "list":
+            made.add_argument("name", metavar="NAME", help="of the view, as `list` shows it")
+        return made
+
+    add("list", _list, "list the views")
+    add("describe", _describe, "show a view's windows, its columns, and the landed columns that they come from")
+    keyspace = add("cql", _cql, "print the CQL of a view's online table")
+    keyspace.add_argument("--keyspace", default=cql.KEYSPACE, help="that the table is in (default: %(default)s)")
+    schema = add("schema", _schema, "print the schema of a view's Delta table, as DDL")
+    schema.add_argument("--json", action="store_true", help="as JSON, as Delta and Spark have it")
+    diff = add("diff", _diff, "compare a declaration with a live Delta table: exit status 0 if they agree, 1 if not")
+    diff.add_argument("--table", required=True, metavar="URI", help="a path, or s3://bucket/key")
+    return parser
+
+
+def _list(_: argparse.Namespace) -> tuple[int, str]:
+    return DONE, describe.listing(registry.views())
+
+
+def _describe(args: argparse.Namespace) -> tuple[int, str]:
+    return DONE, describe.description(registry.view(args.name))
+
+
+def _cql(args: argparse.Namespace) -> tuple[int, str]:
+    return DONE, cql.table(registry.view(args.name), args.keyspace)
+
+
+def _schema(args: argparse.Namespace) -> tuple[int, str]:
+    view = registry.view(args.name)
+    return DONE, table_schema.as_json(view) if args.json else table_schema.ddl(view)
+
+
+def _diff(args: argparse.Namespace) -> tuple[int, str]:
+    view = registry.view(args.name)
+    found = table_schema.differences(view, live_table.schema(args.table))
+    return (DIFFERS if found else DONE), _report(view, args.table, found)
+
+
+def _report(view: FeatureView, uri: str, found: Sequence[table_schema.Difference]) -> str:
+    if not found:
+        return f"{view.name} is {uri}: {len(view.columns)} columns, the same names, types and order.\n"
+    lines = [f"{view.name} is not {uri}:"]
+    for difference in found:
+        lines += ["", *(f"  {difference.kind:<7}  {column}" for column in difference.columns)]
+        lines += textwrap.wrap(f"{difference.kind}: {difference.meaning}", WIDTH, break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

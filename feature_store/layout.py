@@ -1,0 +1,30 @@
+"""Where things are in the bucket of a feature store: keys relative to the bucket, and which of them are landed files.
+
+The jobs are told each place by an argument, so the places are for those who tell them; the files' names are for both.
+"""
+
+from __future__ import annotations
+
+from feature_store.view import FeatureView
+
+LANDING = "Dataset/"
+READINGS = "delta/readings"
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+HIDDEN = ("_", ".")  # to Spark, and so to the ingest step
+LAST_DAY = "last-day"  # metadata of a landed object: the newest day in it, YYYY-MM-DD; without it, it may hold any
+
+
+def features(view: FeatureView) -> str:
+    """Name the key of a view's Delta table."""
+    return f"delta/{view.name}"
+
+
+def uri(bucket: str, key: str) -> str:
+    """Name a key as the s3:// URI that jobs and other programs take; the bucket may be a template."""
+    return f"s3://{bucket}/{key}"
+
+
+def is_csv(name: str) -> bool:
+    """Whether the ingest step takes a landed file of that name (without its folder)."""
+    return name.endswith(CSV_SUFFIXES) and not name.startswith(HIDDEN)

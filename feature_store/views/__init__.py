@@ -1,0 +1,1 @@
+"""The feature views: one file each, named as its view, with one `VIEW = FeatureView(...)`."""

@@ -1,0 +1,106 @@
+"""A person's way in: the trigger dialog of Airflow's own UI, in a real browser, driven by playwright."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.e2e.conftest import BROWSER, BROWSERS, DAILY, Live, generated, outside_look, until
+
+BACKFILL = "feature_store_backfill"
+YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        BROWSER is None,
+        reason="needs a browser: none of " + ", ".join(BROWSERS) + " is on the PATH (Debian: apt-get install chromium)",
+    ),
+]
+
+
+@pytest.fixture
+def page(live: Live, tmp_path: Path) -> Iterator[Page]:
+    """An empty page; what it shows at the end is left as a picture."""
+    with sync_playwright() as playwright:
+        # No sandbox, as root may have none, and the only pages are our own.
+        browser = playwright.chromium.launch(executable_path=BROWSER, chromium_sandbox=False)
+        page = browser.new_page(base_url=live.stack.airflow_url, viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(60_000)  # milliseconds; a cold api-server on two busy cores takes its time
+        expect.set_options(timeout=60_000)
+        yield page
+        page.screenshot(path=tmp_path / "end.png")
+        browser.close()
+
+
+def open_dialog(page: Page, dag_id: str) -> None:
+    page.goto(f"/dags/{dag_id}")
+    page.get_by_test_id("trigger-dag-button").click()
+    expect(page.get_by_role("heading", name=f"Trigger Dag - {dag_id}")).to_be_visible()
+
+
+def pick(page: Page, title: str, day: dt.date) -> None:
+    """Set a date picker, found by the title that a person reads beside it."""
+    row = page.get_by_role("dialog").get_by_role("group").filter(has=page.locator("label", has_text=title))
+    row.locator("input[type=date]").fill(day.isoformat())
+
+
+def submit(page: Page, live: Live, dag_id: str, picture: Path) -> str:
+    """Press the dialog's button; the id of the run that Airflow then has, and that was not there before."""
+
+    def runs() -> set[str]:
+        return {run["dag_run_id"] for run in live.api.get(f"/dags/{dag_id}/dagRuns", limit="100")["dag_runs"]}
+
+    before = runs()
+    page.screenshot(path=picture)
+    page.get_by_test_id("trigger-dag-submit").click()
+    expect(page.get_by_text("Dag Run Triggered")).to_be_visible()
+    (run_id,) = until(lambda: runs() - before or None, 30, f"a new run of {dag_id}")
+    return run_id
+
+
+def features_version(live: Live) -> int:
+    options = {**live.stack.aws_environment(), "AWS_ENDPOINT_URL": live.stack.s3_url}
+    return DeltaTable(live.exports()["FEATURES_URI"], storage_options=options).version()
+
+
+def shows_success(page: Page, dag_id: str, run_id: str) -> None:
+    page.goto(f"/dags/{dag_id}/runs/{run_id}")
+    expect(page.get_by_test_id("state-badge").filter(has_text="Success").first).to_be_visible()
+
+
+def test_a_day_that_is_computed_already_is_run_again_from_the_dialog(live: Live, page: Page, tmp_path: Path) -> None:
+    before = features_version(live)
+    open_dialog(page, DAILY)
+    pick(page, "First day", YESTERDAY)
+    run_id = submit(page, live, DAILY, tmp_path / "dialog.png")
+    run = live.api.get(f"/dags/{DAILY}/dagRuns/{run_id}")
+    assert run["run_type"] == "manual"
+    assert run["conf"]["start"] == YESTERDAY.isoformat()
+    assert run["conf"].get("end") is None
+    assert live.wait(DAILY, run_id) == "success", live.task_states(DAILY, run_id)
+    assert live.api.result(DAILY, run_id, "plan")["days"] == [YESTERDAY.isoformat()]
+    assert live.api.result(DAILY, run_id, "sync")["rows_online"] > 0
+    assert features_version(live) == before, "a rerun committed rows that were there"
+    shows_success(page, DAILY, run_id)
+
+
+def test_a_range_from_the_dialog_fills_each_of_its_days(live: Live, page: Page, tmp_path: Path) -> None:
+    first, last = YESTERDAY - dt.timedelta(days=2), YESTERDAY - dt.timedelta(days=1)
+    open_dialog(page, BACKFILL)
+    expect(page.get_by_test_id("trigger-dag-submit")).to_be_disabled()
+    pick(page, "First day", first)
+    expect(page.get_by_test_id("trigger-dag-submit")).to_be_disabled()
+    pick(page, "Last day", last)
+    run_id = submit(page, live, BACKFILL, tmp_path / "dialog.png")
+    run = live.api.get(f"/dags/{BACKFILL}/dagRuns/{run_id}")
+    assert run["conf"] == {"start": first.isoformat(), "end": last.isoformat()}
+    assert live.wait(BACKFILL, run_id) == "success", live.task_states(BACKFILL, run_id)
+    assert live.api.result(BACKFILL, run_id, "plan")["days"] == [first.isoformat(), last.isoformat()]
+    for day in (first, last):
+        assert "rows agree" in outside_look(live, day.isoformat(), *generated(live))
+    shows_success(page, BACKFILL, run_id)
