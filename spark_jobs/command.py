@@ -28,10 +28,11 @@ DONE, FAILED = 0, 1  # argparse ends the process with 2 when the arguments are b
 log = logging.getLogger(__name__)
 
 
-def parser(job: str, description: str, *, days_required: bool = True) -> argparse.ArgumentParser:
-    """Make a parser with what all jobs take: --start, --end, --summary."""
+def parser(job: str, description: str, *, days: bool = True, days_required: bool = True) -> argparse.ArgumentParser:
+    """Make a parser with what all jobs take: --summary, and --start and --end unless a job is of no days."""
     made = argparse.ArgumentParser(prog=job, description=description, allow_abbrev=False)
-    for name, what in (("--start", "first"), ("--end", "last")):
+    made.set_defaults(start=None, end=None)
+    for name, what in (("--start", "first"), ("--end", "last")) if days else ():
         made.add_argument(name, type=_day, required=days_required, metavar="YYYY-MM-DD", help=f"{what} day, included")
     made.add_argument("--summary", metavar="URI", help="also write the summary, or the error, to this file as JSON")
     return made
@@ -55,10 +56,16 @@ def text(day: dt.date | None) -> str | None:
     return None if day is None else str(day)
 
 
-def execute(arguments: argparse.ArgumentParser, work: Work, argv: Sequence[str] | None = None) -> int:
+def execute(
+    arguments: argparse.ArgumentParser,
+    work: Work,
+    argv: Sequence[str] | None = None,
+    refuse: Callable[[argparse.Namespace], str | None] = lambda _: None,
+) -> int:
     """Run a job from its command line to its exit status; the last line on stdout is its summary as JSON.
 
-    Bad arguments end the process with status 2 before there is a JVM.
+    Bad arguments, and those of which `refuse` says what is wrong with them together, end the process with status 2
+    before there is a JVM.
     """
     args = arguments.parse_args(argv)
     if (args.start is None) != (args.end is None):
@@ -67,6 +74,8 @@ def execute(arguments: argparse.ArgumentParser, work: Work, argv: Sequence[str] 
         args.days = DayRange(args.start, args.end) if args.start else None
     except ValueError as error:
         arguments.error(str(error))
+    if wrong := refuse(args):
+        arguments.error(wrong)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
     return _run(arguments.prog, work, args)

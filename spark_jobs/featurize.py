@@ -1,4 +1,9 @@
-"""Compute the features of a range of days from the readings, and replace just those days in the features table."""
+"""Compute features from the readings.
+
+With --start and --end: those of these days, and just those days are replaced in the features table.
+With --changed: of all other days that the table holds, the rows in whose windows readings came late, were corrected or
+withdrawn since the features were last brought up to date; exactly those.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +18,71 @@ from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
 from feature_store.calendar import DayRange
 from feature_store.view import FeatureView
-from spark_jobs import command, tables, windows
+from spark_jobs import command, late, tables, watermark, windows
 from spark_jobs.errors import JobError, Summary
+from spark_jobs.watermark import Watermark
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status."""
-    arguments = command.parser("featurize", __doc__ or "")
+    arguments = command.parser("featurize", __doc__ or "", days_required=False)
     arguments.add_argument("--readings", required=True, metavar="URI", help="Delta table of readings")
     arguments.add_argument("--features", required=True, metavar="URI", help="Delta table of features, made if missing")
+    arguments.add_argument("--changed", action="store_true", help="recompute what changed readings are in")
     command.add_view(arguments)
-    return command.execute(arguments, run, argv)
+    return command.execute(arguments, run, argv, refuse=_refuse)
 
 
 def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     """Compute, compare with what the table has, and write if anything differs.
 
-    Days that have no readings any more lose their features; days that have neither are an error.
-
     Raises:
-        JobError: there is nothing to compute, or the readings are not fit: a column, a key twice, a value.
+        JobError: there is nothing to compute, the readings are not fit (a column, a key twice, a value), or it is not
+            known any more what of them changed.
     """
-    days: DayRange = args.days
-    view: FeatureView = args.view
-    readings_version = tables.version(spark, args.readings)
-    readings = tables.read(spark, args.readings, readings_version)
-    windows.check_columns(readings, args.readings, view)
-    rows, of_days, entities = _totals(readings.where(tables.within(view.day, days)), view)
-    if not rows and not _has_features(spark, args.features, days, view):
-        has = tables.extent(readings, view.day)
-        known = f"they go from {has.first_day} to {has.last_day}" if has.rows else "they are empty"
-        raise JobError(f"The readings in {args.readings} have no row of {days}: {known}. Nothing was written.")
+    version = tables.version(spark, args.readings)
+    readings = tables.read(spark, args.readings, version)
+    windows.check_columns(readings, args.readings, args.view)
     try:
-        written = tables.replace_days(windows.features(readings, view, days), args.features, view.day, days, rows)
+        summary = _days(spark, readings, version, args) if args.days else {}
+        if args.changed:
+            summary |= _changed(spark, version, args)
     except (PythonException, Py4JJavaError) as error:
         if said := windows.refusal(error):
             raise JobError(f"No features can be made of {args.readings}: {said}. Nothing was written.") from error
         raise
-    return {
-        "rows": rows,
-        "rows_written": rows if written else 0,
-        "days": of_days,
-        "entities": entities,
-        "features_version": tables.version(spark, args.features),
-        "readings_version": readings_version,
-    }
+    return {**summary, "features_version": tables.version(spark, args.features), "readings_version": version}
+
+
+def _refuse(args: argparse.Namespace) -> str | None:
+    return None if args.days or args.changed else "give --start and --end, or --changed, or all of them"
+
+
+def _days(spark: SparkSession, readings: DataFrame, version: int, args: argparse.Namespace) -> Summary:
+    """Replace the features of the days; those that have no readings any more lose theirs, and neither is an error."""
+    view: FeatureView = args.view
+    days: DayRange = args.days
+    there = tables.exists(spark, args.features)
+    rows, of_days, entities = _totals(readings.where(tables.within(view.day, days)), view)
+    if not rows and not (there and _has_features(spark, args.features, days, view)):
+        has = tables.extent(readings, view.day)
+        known = f"they go from {has.first_day} to {has.last_day}" if has.rows else "they are empty"
+        raise JobError(f"The readings in {args.readings} have no row of {days}: {known}. Nothing was written.")
+    written = tables.replace_days(windows.features(readings, view, days), args.features, view.day, days, rows)
+    since = watermark.read(spark, args.features)
+    # The first days of a table are all that it holds. A run that was overtaken by another has computed from readings
+    # that the watermark is past: what changed in between has to be looked at again.
+    if not there or (since and since.version > version):
+        watermark.write(spark, args.features, Watermark(tables.identity(spark, args.readings), version))
+    return {"rows": rows, "rows_written": rows if written else 0, "days": of_days, "entities": entities}
+
+
+def _changed(spark: SparkSession, version: int, args: argparse.Namespace) -> Summary:
+    """Recompute what changed readings are in."""
+    if not tables.exists(spark, args.features):
+        raise JobError(f"{args.features} has no features yet: compute some days first, with --start and --end.")
+    readings = late.Readings(args.readings, Watermark(tables.identity(spark, args.readings), version))
+    return {"changed": late.recompute(spark, readings, args.features, args.view, args.days)}
 
 
 def _totals(asked: DataFrame, view: FeatureView) -> tuple[int, int, int]:
@@ -67,8 +92,6 @@ def _totals(asked: DataFrame, view: FeatureView) -> tuple[int, int, int]:
 
 
 def _has_features(spark: SparkSession, features: str, days: DayRange, view: FeatureView) -> bool:
-    if not tables.exists(spark, features):
-        return False
     return not spark.read.format("delta").load(features).where(tables.within(view.day, days)).isEmpty()
 
 

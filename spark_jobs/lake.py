@@ -127,8 +127,7 @@ def merge(newest: DataFrame, readings: str, view: FeatureView, again: DataFrame 
         return rows.select(view.day)
     days = DayRange(first, last)
     if not tables.exists(spark, readings):
-        tables.by_days(rows.drop(ACTION), view.day, days, number).mode("append").save(readings)
-        return rows.select(view.day)
+        return _make(rows.drop(ACTION), readings, days, number, view)
     rows.createOrReplaceTempView("incoming")
     equal = " AND ".join(f"held.{measure.name} <=> incoming.{measure.name}" for measure in view.measures)
     takes_over = (
@@ -157,8 +156,7 @@ def rebuild(newest: DataFrame, readings: str, days: DayRange, view: FeatureView)
     spark = newest.sparkSession
     now = F.lit(dt.datetime.now(dt.UTC))
     if not tables.exists(spark, readings):
-        tables.replace_days(newest.withColumn(INGESTED_AT, now), readings, view.day, days, newest.count())
-        return newest.select(view.day)
+        return _make(newest.withColumn(INGESTED_AT, now), readings, days, newest.count(), view)
     keys = [view.entity, view.day]
     said = [*keys, *(measure.name for measure in view.measures)]
     there = _as_it_is(spark, readings).where(tables.within(view.day, days)).persist()
@@ -171,6 +169,14 @@ def rebuild(newest: DataFrame, readings: str, days: DayRange, view: FeatureView)
     gone = there.join(newest, on=keys, how="left_anti").select(view.day)
     tables.replace_days(joined, readings, view.day, days, newest.count())
     return _ingested(spark, readings, now, view).union(gone)
+
+
+def _make(rows: DataFrame, readings: str, days: DayRange, number: int, view: FeatureView) -> DataFrame:
+    """Make the table; returns the days of its readings, in one column."""
+    # Which features follow from a later change is found by its change feed.
+    written = tables.by_days(rows, view.day, days, number).option(tables.CHANGE_FEED, "true")
+    written.mode("append").save(readings)
+    return rows.select(view.day)
 
 
 def _as_it_is(spark: SparkSession, readings: str) -> DataFrame:

@@ -90,6 +90,12 @@ def _text(spark: SparkSession, path: str) -> Iterator[Any]:
             stream.close()
 
 
+def exists(spark: SparkSession, uri: str) -> bool:
+    """Tell whether there is a file or folder."""
+    system, path = _open(spark, uri)
+    return bool(system.exists(path))
+
+
 def names(spark: SparkSession, uri: str) -> list[str]:
     """List the names in a folder; none if there is no such folder."""
     system, path = _open(spark, uri)

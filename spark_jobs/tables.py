@@ -16,6 +16,7 @@ from spark_jobs.errors import JobError
 
 DAYS_PER_FILE = 31
 LEAST_ROWS_PER_FILE = 20_000  # some 2 MB: smaller files cost more to open than to read
+CHANGE_FEED = "delta.enableChangeDataFeed"
 COMMIT = re.compile(r"(\d{20})\.json")
 
 

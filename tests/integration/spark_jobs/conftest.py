@@ -52,7 +52,8 @@ def run(spark: SparkSession) -> Run:
     def start(job: ModuleType, days: str | None = None, **arguments: object) -> dict[str, Any]:
         first, _, last = (days or "").partition("..")
         chosen = DayRange(parse_day(first), parse_day(last or first)) if days else None
-        arguments = {"readings_version": None, "features_version": None, "view": ENERGY} | arguments
+        defaults = {"readings_version": None, "features_version": None, "view": ENERGY, "changed": False}
+        arguments = defaults | arguments
         texts = {
             name: str(value) if isinstance(value, Path) and name != "driver_config" else value
             for name, value in arguments.items()

@@ -60,3 +60,9 @@ def test_a_missing_argument_is_named(job: str) -> None:
     shown = run("-m", f"spark_jobs.{job}", *NEEDED[job][2:], "--start", "2013-02-01", "--end", "2013-02-01")
     assert shown.returncode == 2
     assert NEEDED[job][0] in shown.stderr
+
+
+def test_featurize_without_anything_to_do_says_what_to_give() -> None:
+    shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"])
+    assert shown.returncode == 2
+    assert "give --start and --end, or --changed, or all of them" in shown.stderr
