@@ -43,10 +43,13 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     version = tables.version(spark, args.readings)
     readings = tables.read(spark, args.readings, version)
     windows.check_columns(readings, args.readings, args.view)
+    summary: Summary = {}
     try:
-        summary = _days(spark, readings, version, args) if args.days else {}
-        if args.changed:
-            summary |= _changed(spark, version, args)
+        # First, so that late readings are followed also where those of the days themselves are missing.
+        if args.changed and (tables.exists(spark, args.features) or not args.days):
+            summary["changed"] = _follow(spark, version, args)
+        if args.days:
+            summary |= _replace(spark, readings, version, args)
     except (PythonException, Py4JJavaError) as error:
         if said := windows.refusal(error):
             raise JobError(f"No features can be made of {args.readings}: {said}. Nothing was written.") from error
@@ -58,7 +61,15 @@ def _refuse(args: argparse.Namespace) -> str | None:
     return None if args.days or args.changed else "give --start and --end, or --changed, or all of them"
 
 
-def _days(spark: SparkSession, readings: DataFrame, version: int, args: argparse.Namespace) -> Summary:
+def _follow(spark: SparkSession, version: int, args: argparse.Namespace) -> Summary:
+    """Recompute what changed readings are in."""
+    if not tables.exists(spark, args.features):
+        raise JobError(f"{args.features} has no features yet: compute some days first, with --start and --end.")
+    readings = late.Readings(args.readings, tables.identity(spark, args.readings), version)
+    return late.recompute(spark, readings, args.features, args.view)
+
+
+def _replace(spark: SparkSession, readings: DataFrame, version: int, args: argparse.Namespace) -> Summary:
     """Replace the features of the days; those that have no readings any more lose theirs, and neither is an error."""
     view: FeatureView = args.view
     days: DayRange = args.days
@@ -68,21 +79,34 @@ def _days(spark: SparkSession, readings: DataFrame, version: int, args: argparse
         has = tables.extent(readings, view.day)
         known = f"they go from {has.first_day} to {has.last_day}" if has.rows else "they are empty"
         raise JobError(f"The readings in {args.readings} have no row of {days}: {known}. Nothing was written.")
+    if there:
+        _record(spark, version, args)
+    else:
+        watermark.remove(spark, args.features)  # of a table that was here before
     written = tables.replace_days(windows.features(readings, view, days), args.features, view.day, days, rows)
-    since = watermark.read(spark, args.features)
-    # The first days of a table are all that it holds. A run that was overtaken by another has computed from readings
-    # that the watermark is past: what changed in between has to be looked at again.
-    if not there or (since and since.version > version):
-        watermark.write(spark, args.features, Watermark(tables.identity(spark, args.readings), version))
+    _record(spark, version, args, days, made=not there)
     return {"rows": rows, "rows_written": rows if written else 0, "days": of_days, "entities": entities}
 
 
-def _changed(spark: SparkSession, version: int, args: argparse.Namespace) -> Summary:
-    """Recompute what changed readings are in."""
-    if not tables.exists(spark, args.features):
-        raise JobError(f"{args.features} has no features yet: compute some days first, with --start and --end.")
-    readings = late.Readings(args.readings, Watermark(tables.identity(spark, args.readings), version))
-    return {"changed": late.recompute(spark, readings, args.features, args.view, args.days)}
+def _record(
+    spark: SparkSession, version: int, args: argparse.Namespace, days: DayRange | None = None, *, made: bool = False
+) -> None:
+    """Let the watermark be no newer than the readings of this run, and hold the days that were computed.
+
+    A run that is overtaken by another computes from readings that the watermark is past: what changed in between has
+    to be looked at again.
+    """
+    known = watermark.read(spark, args.features)
+    wanted = known
+    if known is None and made and days:  # the first days of a table are all that it holds
+        wanted = Watermark(tables.identity(spark, args.readings), version, (days,))
+    elif known is not None:
+        computed = watermark.merged([*known.computed, *([days] if days else [])])
+        # The versions of another table say nothing about this one's: its id stays, so that every row is looked at.
+        overtaken = known.version > version and known.readings_id == tables.identity(spark, args.readings)
+        wanted = Watermark(known.readings_id, version if overtaken else known.version, computed)
+    if wanted is not None and wanted != known:
+        watermark.write(spark, args.features, wanted)
 
 
 def _totals(asked: DataFrame, view: FeatureView) -> tuple[int, int, int]:

@@ -113,6 +113,12 @@ def write_text(spark: SparkSession, uri: str, text: str) -> None:
         raise JobError(f"{uri} can't be written: {first_cause(error)}.") from error
 
 
+def delete(spark: SparkSession, uri: str) -> None:
+    """Remove a file, if it is there."""
+    system, path = _open(spark, uri)
+    system.delete(path, False)
+
+
 def _open(spark: SparkSession, uri: str) -> tuple[Any, Any]:
     jvm: Any = spark._jvm
     path = jvm.org.apache.hadoop.fs.Path(uri)

@@ -140,8 +140,11 @@ def _replace(rows: DataFrame, uri: str, day: str, days: DayRange, number: int) -
 
 def same(one: DataFrame, other: DataFrame) -> bool:
     """Tell whether two tables of the same columns have the same rows, none of them twice."""
-    if one.count() != other.count():
-        return False
+    return one.count() == other.count() and missing(one, other).isEmpty()
+
+
+def missing(one: DataFrame, other: DataFrame) -> DataFrame:
+    """The rows of one table that another one of the same columns has not."""
     mine, theirs = one.alias("mine"), other.alias("theirs")
     equal = [F.col(f"mine.{column}").eqNullSafe(F.col(f"theirs.{column}")) for column in one.columns]
-    return mine.join(theirs, on=equal, how="left_anti").isEmpty()
+    return mine.join(theirs, on=equal, how="left_anti")

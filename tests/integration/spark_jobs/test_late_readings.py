@@ -153,32 +153,57 @@ def test_a_crash_before_the_watermark_and_a_run_for_nothing(
     assert table(spark, place / "features") == made == anew(spark, run, place)
 
 
-def test_without_a_watermark_every_day_is_looked_at(spark: SparkSession, run: Run, place: Path) -> None:
-    (place / "features_watermark.json").unlink()
+@pytest.mark.parametrize("why", ["none", "other readings", "feed vacuumed", "no feed"])
+def test_where_the_changes_cant_be_told_every_day_is_looked_at(
+    spark: SparkSession, run: Run, place: Path, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    readings, features = str(place / "readings"), str(place / "features")
+    if why == "no feed":
+        spark.sql(f"ALTER TABLE delta.`{readings}` SET TBLPROPERTIES ('{tables.CHANGE_FEED}' = 'false')")
     change(spark, place, CHANGES[2])
+    if why == "none":
+        watermark.remove(spark, features)
+    elif why == "other readings":
+        watermark.write(spark, features, Watermark("another", 0, ()))
+    elif why == "feed vacuumed":
+        shutil.rmtree(place / "readings" / "_change_data")
     done = recompute(run, place)
-    assert done["since_version"] is None
-    assert table(spark, place / "features") == anew(spark, run, place)
-    found = watermark.read(spark, str(place / "features"))
-    assert found is not None
-    assert found.version == 1
+    assert (done["since_version"], done["rows_deleted"]) == (None, 1)
+    assert ("can't be read from version 1 on" in caplog.text) == ("feed" in why)
+    known = watermark.read(spark, features)
+    assert known is not None
+    assert (known.readings_id, known.version) == (tables.identity(spark, readings), tables.version(spark, readings))
+    assert ("B", dt.date(2012, 12, 1)) in {row[:2] for row in table(spark, features)}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": 1}', '{"readings_id": "a", "version": 1e999, "computed": []}']
+)
 def test_a_watermark_that_is_none_is_said_to_be_none(
     spark: SparkSession, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "features_watermark.json").write_text(text)
-    assert watermark.read(spark, str(tmp_path / "features")) is None
-    assert "features_watermark.json is no watermark" in caplog.text
+    features = str(tmp_path / "features")
+    watermark.write(spark, features, Watermark("a", 1, ()))  # and so a checksum of Hadoop's, which no longer fits
+    for _ in range(2):
+        (tmp_path / "features_watermark.json").write_text(text)
+        assert watermark.read(spark, features) is None
+        assert "features_watermark.json is no watermark" in caplog.text
+        (tmp_path / ".features_watermark.json.crc").unlink(missing_ok=True)
 
 
-def test_a_watermark_of_other_readings_counts_for_nothing(
-    spark: SparkSession, run: Run, place: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    watermark.write(spark, str(place / "features"), Watermark("another", 0))
-    assert recompute(run, place)["since_version"] is None
-    assert "are not those of the watermark" in caplog.text
+def test_a_whole_day_that_comes_late_goes_and_comes_again(spark: SparkSession, run: Run, place: Path) -> None:
+    """The day was computed when it had no reading; its rows are there as soon as it has some, and whenever it has."""
+    features = str(place / "anew")
+    day = "2012-12-02"
+    spark.sql(f"DELETE FROM delta.`{place / 'readings'}` WHERE day_date = '{day}'")
+    run(featurize, "2012-12-01..2012-12-03", readings=place / "readings", features=features)
+    found = []
+    for value in (3.0, None, 4.0):
+        change(spark, place, [("A", day, value)])
+        run(featurize, readings=place / "readings", features=features, changed=True)
+        found.append([row[:2] for row in table(spark, features) if str(row[1]) == day])
+    assert found == [[("A", dt.date(2012, 12, 2))], [], [("A", dt.date(2012, 12, 2))]]
+    assert table(spark, features) == anew(spark, run, place, "2012-12-01..2012-12-03")
 
 
 def test_days_and_what_changed_in_one_run(spark: SparkSession, run: Run, place: Path) -> None:
@@ -189,24 +214,75 @@ def test_days_and_what_changed_in_one_run(spark: SparkSession, run: Run, place: 
     assert table(spark, place / "features") == anew(spark, run, place, "2012-12-01..2013-03-11")
 
 
-def test_a_run_that_was_overtaken_puts_the_watermark_back(spark: SparkSession, run: Run, place: Path) -> None:
-    """It has computed its day from older readings than those up to which another run has brought all others."""
+def test_a_run_that_is_overtaken_lowers_the_watermark_before_it_writes(
+    spark: SparkSession, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens to it: its rows are of older readings than those up to which another run has brought all."""
     readings, features = str(place / "readings"), str(place / "features")
-    change(spark, place, [("A", "2013-03-11", 50.0)])
-    watermark.write(spark, features, Watermark(tables.identity(spark, readings), 7))
-    run(featurize, "2013-03-11", readings=readings, features=features)
-    found = watermark.read(spark, features)
-    assert found is not None
-    assert found.version == 1
-
-
-def test_a_change_feed_that_does_not_go_back_is_named(spark: SparkSession, run: Run, place: Path) -> None:
-    spark.sql(f"ALTER TABLE delta.`{place / 'readings'}` SET TBLPROPERTIES ('{tables.CHANGE_FEED}' = 'false')")
     change(spark, place, CHANGES[0])
-    before = table(spark, place / "features")
-    with pytest.raises(JobError, match=r"change feed of .* can't be read from version 1 on .* remove the watermark"):
-        recompute(run, place)
-    assert table(spark, place / "features") == before
+    recompute(run, place)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tables, "version", lambda *_: 0)
+    monkeypatch.setattr(tables, "replace_days", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run(featurize, "2013-03-11", readings=readings, features=features)
+    known = watermark.read(spark, features)
+    assert known is not None
+    assert known.version == 0
+
+
+def test_a_run_of_days_says_nothing_about_the_others_of_other_readings(
+    spark: SparkSession, run: Run, place: Path
+) -> None:
+    watermark.write(spark, str(place / "features"), Watermark("readings of before", 7, ()))
+    run(featurize, "2013-03-11", readings=place / "readings", features=place / "features")
+    known = watermark.read(spark, str(place / "features"))
+    assert known == Watermark("readings of before", 7, (DayRange(dt.date(2013, 3, 11), dt.date(2013, 3, 11)),))
+
+
+def test_another_writer_meanwhile_is_noticed(
+    spark: SparkSession, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(spark, place, CHANGES[0])
+    write = late._write
+
+    def overtaken(*arguments: Any) -> Any:
+        spark.sql(f"DELETE FROM delta.`{place / 'features'}` WHERE id = 'A'")
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(late, "_write", overtaken)
+        with pytest.raises(JobError, match=r"Another run wrote to .* Next: run it again"):
+            recompute(run, place)
+    known = watermark.read(spark, str(place / "features"))
+    assert known is not None
+    assert known.version == 0
+
+
+def test_late_readings_are_followed_where_those_of_the_day_are_missing(
+    spark: SparkSession, run: Run, place: Path
+) -> None:
+    change(spark, place, [("A", "2013-03-10", 77.0)])
+    with pytest.raises(JobError, match="no row of 2014-01-01"):
+        recompute(run, place, "2014-01-01")
+    assert 77.0 in {row[0] for row in table(spark, place / "features", ["energy_max"])}
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ([(1, 2), (3, 4)], [(1, 4)]),
+        ([(5, 6), (1, 3)], [(1, 3), (5, 6)]),
+        ([(1, 9), (2, 3), (9, 10)], [(1, 10)]),
+        ([], []),
+    ],
+)
+def test_computed_days_are_held_as_few_ranges(days: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+    merged = watermark.merged(DayRange(dt.date(2013, 1, start), dt.date(2013, 1, end)) for start, end in days)
+    assert [(each.start.day, each.end.day) for each in merged] == expected
 
 
 def test_without_features_there_is_nothing_to_recompute(run: Run, place: Path) -> None:

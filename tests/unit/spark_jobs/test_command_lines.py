@@ -66,3 +66,25 @@ def test_featurize_without_anything_to_do_says_what_to_give() -> None:
     shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"])
     assert shown.returncode == 2
     assert "give --start and --end, or --changed, or all of them" in shown.stderr
+
+
+def test_maintain_is_of_tables_and_of_no_days() -> None:
+    shown = run("-m", "spark_jobs.maintain", "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert all(argument in shown.stdout for argument in ("--table", "--day", "--retention-hours", "--no-vacuum"))
+    assert "--start" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--table", "t", "--retention-hours", "167"], "167 hours are under the 168 of Delta's safe retention"),
+        (["--table", "t", "--retention-hours", "a week"], "'a week' is not a number of hours"),
+        (["--table", "t", "--start", "2013-02-01"], "--start"),
+        ([], "--table"),
+    ],
+)
+def test_maintain_refuses_with_2(arguments: list[str], message: str) -> None:
+    shown = run("-m", "spark_jobs.maintain", *arguments)
+    assert shown.returncode == 2, shown.stderr
+    assert message in shown.stderr
