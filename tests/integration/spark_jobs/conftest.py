@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,6 +62,19 @@ def run(spark: SparkSession) -> Run:
         return dict(job.run(spark, Namespace(days=chosen, **texts)))
 
     return start
+
+
+@contextmanager
+def killed_at(module: ModuleType, function: str) -> Iterator[None]:
+    """What runs within is killed when it comes to that function."""
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, function, kill)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def reading(entity: str, day: str | dt.date, total: float | None = 1.0, **others: object) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from spark_jobs import ingest, lake
 from spark_jobs.errors import JobError
-from tests.integration.spark_jobs.conftest import HEADER, MEASURES, Run, csv_text, land, reading, table
+from tests.integration.spark_jobs.conftest import HEADER, MEASURES, Run, csv_text, killed_at, land, reading, table
 
 pytestmark = pytest.mark.integration
 
@@ -219,19 +219,13 @@ def test_a_table_that_was_deleted_is_made_anew_from_all_files(
 
 
 def test_a_crash_between_table_and_ledger_withdraws_too(
-    spark: SparkSession, run: Run, source: Path, readings: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, run: Run, source: Path, readings: Path
 ) -> None:
     land(source / "first.csv", csv_text([B1]), age=100)
     run(ingest, source=source, readings=readings)
     land(source / "a.csv", csv_text([A1, A2]), age=50)
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lake, "record", crash)
-        with pytest.raises(KeyboardInterrupt):
-            run(ingest, source=source, readings=readings)
+    with killed_at(lake, "record"):
+        run(ingest, source=source, readings=readings)
     land(source / "b.csv", csv_text([B1]))
     run(ingest, source=source / "b.csv", readings=readings)
     land(source / "a.csv", csv_text([A1]))
@@ -266,17 +260,11 @@ def test_a_truncated_file_is_named_and_nothing_is_written(
 
 
 def test_a_crash_before_the_ledger_is_made_good_by_the_next_run(
-    spark: SparkSession, run: Run, source: Path, readings: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, run: Run, source: Path, readings: Path
 ) -> None:
     land(source / "a.csv", csv_text([A1, A2]) + "X,never,1,1,1,48,1,1,1\n")
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(lake, "record", crash)
-        with pytest.raises(KeyboardInterrupt):
-            run(ingest, source=source, readings=readings)
+    with killed_at(lake, "record"):
+        run(ingest, source=source, readings=readings)
     before = table(spark, readings)
     done = run(ingest, source=source, readings=readings)
     assert done["files"] == 1

@@ -17,7 +17,7 @@ from feature_store.energy import ENERGY
 from spark_jobs import featurize, late, tables, watermark
 from spark_jobs.errors import JobError
 from spark_jobs.watermark import Watermark
-from tests.integration.spark_jobs.conftest import Run, frame, reading, table
+from tests.integration.spark_jobs.conftest import Run, frame, killed_at, reading, table
 
 pytestmark = pytest.mark.integration
 
@@ -132,18 +132,10 @@ def test_a_commit_that_changes_no_value_changes_no_row(spark: SparkSession, run:
     assert recompute(run, place)["rows_written"] == 0
 
 
-def test_a_crash_before_the_watermark_and_a_run_for_nothing(
-    spark: SparkSession, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_before_the_watermark_and_a_run_for_nothing(spark: SparkSession, run: Run, place: Path) -> None:
     change(spark, place, CHANGES[0])
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(watermark, "write", crash)
-        with pytest.raises(KeyboardInterrupt):
-            recompute(run, place)
+    with killed_at(watermark, "write"):
+        recompute(run, place)
     made = table(spark, place / "features")
     version = tables.version(spark, str(place / "features"))
     for since in (0, 1):
@@ -221,13 +213,8 @@ def test_a_run_that_is_overtaken_lowers_the_watermark_before_it_writes(
     readings, features = str(place / "readings"), str(place / "features")
     change(spark, place, CHANGES[0])
     recompute(run, place)
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(tables, "version", lambda *_: 0)
-    monkeypatch.setattr(tables, "replace_days", crash)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(tables, "replace_days"):
         run(featurize, "2013-03-11", readings=readings, features=features)
     known = watermark.read(spark, features)
     assert known is not None
