@@ -1,7 +1,7 @@
 """Compute features from the readings.
 
 With --start and --end: those of these days, and just those days are replaced in the features table.
-With --changed: of all other days that the table holds, the rows in whose windows readings came late, were corrected or
+With --changed: of all days that were computed, the rows in whose windows readings came late, were corrected or
 withdrawn since the features were last brought up to date; exactly those.
 """
 
@@ -37,8 +37,8 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     """Compute, compare with what the table has, and write if anything differs.
 
     Raises:
-        JobError: there is nothing to compute, the readings are not fit (a column, a key twice, a value), or it is not
-            known any more what of them changed.
+        JobError: there is nothing to compute, the readings are not fit (a column, a key twice, a value), or another
+            run wrote to the features while this one followed late readings.
     """
     version = tables.version(spark, args.readings)
     readings = tables.read(spark, args.readings, version)
@@ -46,8 +46,11 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     summary: Summary = {}
     try:
         # First, so that late readings are followed also where those of the days themselves are missing.
-        if args.changed and (tables.exists(spark, args.features) or not args.days):
-            summary["changed"] = _follow(spark, version, args)
+        if args.changed and tables.exists(spark, args.features):
+            at = late.Readings(args.readings, tables.identity(spark, args.readings), version)
+            summary["changed"] = late.recompute(spark, at, args.features, args.view)
+        elif not args.days:
+            raise JobError(f"{args.features} has no features yet: compute some days first, with --start and --end.")
         if args.days:
             summary |= _replace(spark, readings, version, args)
     except (PythonException, Py4JJavaError) as error:
@@ -59,14 +62,6 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
 
 def _refuse(args: argparse.Namespace) -> str | None:
     return None if args.days or args.changed else "give --start and --end, or --changed, or all of them"
-
-
-def _follow(spark: SparkSession, version: int, args: argparse.Namespace) -> Summary:
-    """Recompute what changed readings are in."""
-    if not tables.exists(spark, args.features):
-        raise JobError(f"{args.features} has no features yet: compute some days first, with --start and --end.")
-    readings = late.Readings(args.readings, tables.identity(spark, args.readings), version)
-    return late.recompute(spark, readings, args.features, args.view)
 
 
 def _replace(spark: SparkSession, readings: DataFrame, version: int, args: argparse.Namespace) -> Summary:

@@ -44,16 +44,19 @@ class Layout:
         return sorted(frozenset().union(*(file.days for file in self.files)))
 
     @cached_property
+    def rows(self) -> int:
+        """All rows of the table."""
+        return sum(file.rows for file in self.files)
+
+    @cached_property
     def month_rows(self) -> float:
         """How many rows a file of a month of days has."""
-        rows = sum(file.rows for file in self.files)
-        return max(rows / len(self.days) * tables.DAYS_PER_FILE, tables.LEAST_ROWS_PER_FILE)
+        return max(self.rows / len(self.days) * tables.DAYS_PER_FILE, tables.LEAST_ROWS_PER_FILE)
 
     @property
     def month_bytes(self) -> int:
         """How many bytes they are, about."""
-        sizes, rows = sum(file.size for file in self.files), sum(file.rows for file in self.files)
-        return int(self.month_rows * sizes / rows)
+        return int(self.month_rows * sum(file.size for file in self.files) / self.rows)
 
     @cached_property
     def depth(self) -> float:
