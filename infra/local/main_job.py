@@ -69,13 +69,19 @@ def run(data: str | None, day: str | None) -> None:
     wanted = _parse_day(day)
     this = Stack.from_environment()
     report = Report()
-    found = _input(this, data, report)
-    feature_day = _choose_day(wanted, found.days, today=dt.datetime.now(dt.UTC).date())
+    day_now = today()  # once: a run that is started just before midnight is one of the day that it began on
+    found = _input(this, data, day_now, report)
+    feature_day = _choose_day(wanted, found.days, day_now)
     os.environ.update(this.aws_environment())
     report.say(f"starting the stack (logs in {this.logs})")
     stack.up(this, report.say)
     with _while_up(this):
         _run_day(this, found, feature_day, report)
+
+
+def today() -> dt.date:
+    """The day that it is, in UTC, as the schedule counts days."""
+    return dt.datetime.now(dt.UTC).date()
 
 
 def _run_day(this: Stack, found: landing.Input, day: dt.date, report: Report) -> None:
@@ -118,14 +124,14 @@ def _parse_day(day: str | None) -> dt.date | None:
         raise StackError(f"DAY={day} is not a day: give it as YYYY-MM-DD.") from None
 
 
-def _input(this: Stack, data: str | None, report: Report) -> landing.Input:
+def _input(this: Stack, data: str | None, today: dt.date, report: Report) -> landing.Input:
     """Find the run's files and their days, or generate them."""
     if data:
         path = Path(data).expanduser().resolve()
         found = landing.look(landing.csv_files(path), path if path.is_dir() else path.parent)
     else:
         folder = this.home / "generated"
-        yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+        yesterday = today - dt.timedelta(days=1)
         if made := generate.extend(folder, last_day=yesterday):
             report.say(f"generated {made.readings:,} readings of households up to {yesterday}")
         found = landing.look(generate.files(folder), folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +40,18 @@ class Live:
 
     stack: Stack
     variables: dict[str, str]
+
+    @property
+    def first_run(self) -> str:
+        """What the first `make run` has shown."""
+        return (self.stack.home / "first-run.txt").read_text()
+
+    @property
+    def day(self) -> dt.date:
+        """The day of the first `make run`: yesterday, unless midnight has gone by since."""
+        found = re.search(r"^The features of (\S+) are online", self.first_run, re.MULTILINE)
+        assert found, self.first_run
+        return dt.date.fromisoformat(found[1])
 
     @property
     def api(self) -> AirflowApi:
@@ -142,7 +156,7 @@ class Rerun:
 
 @pytest.fixture(scope="session")
 def rerun(live: Live) -> Rerun:
-    """Do the main job again."""
+    """Do the main job again, with the same files and day also where midnight has gone by since."""
     before = {run["dag_run_id"] for run in live.api.get(f"/dags/{DAILY}/dagRuns")["dag_runs"]}
     lines: set[str] = set()
     ended = threading.Event()
@@ -154,7 +168,7 @@ def rerun(live: Live) -> Rerun:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        again = live.make("run")
+        again = live.make("run", "--data", str(live.stack.home / "generated"), "--day", live.day.isoformat())
     finally:
         ended.set()
         watcher.join()

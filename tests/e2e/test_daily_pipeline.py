@@ -16,11 +16,9 @@ from tests.e2e.conftest import BROWSER, DAILY, Live, Rerun, generated, outside_l
 
 pytestmark = pytest.mark.e2e
 
-YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
-
 
 def test_the_main_job_shows_each_stage_and_a_household(live: Live) -> None:
-    shown = (live.stack.home / "first-run.txt").read_text()
+    shown = live.first_run
     for number, stage in enumerate(
         (
             "plan",
@@ -36,14 +34,15 @@ def test_the_main_job_shows_each_stage_and_a_household(live: Live) -> None:
         1,
     ):
         assert f"[{number}/9] {stage:<17} success" in shown
-    assert f"The features of {YESTERDAY} are online" in shown
-    assert f"its latest features are of {YESTERDAY}" in shown
+    generated_up_to = re.findall(r"generated [\d,]+ readings of households up to (\S+)", shown)
+    assert generated_up_to == [live.day.isoformat()]
+    assert f"its latest features are of {live.day}" in shown
     assert "validation                passed" in shown
     assert live.stack.airflow_url in shown
 
 
 def test_delta_online_and_an_independent_computation_agree(live: Live) -> None:
-    assert "rows agree" in outside_look(live, YESTERDAY.isoformat(), *generated(live))
+    assert "rows agree" in outside_look(live, live.day.isoformat(), *generated(live))
 
 
 def test_rerunning_the_day_changes_no_row(live: Live, rerun: Rerun) -> None:
@@ -79,7 +78,7 @@ def test_no_secret_in_logs_arguments_or_process_lists(live: Live, rerun: Rerun) 
 
 @pytest.mark.skipif(BROWSER is not None, reason="a browser is here: test_dialog.py does it from the dialog")
 def test_a_range_by_the_api_fills_each_of_its_days(live: Live) -> None:
-    start, end = YESTERDAY - dt.timedelta(days=2), YESTERDAY - dt.timedelta(days=1)
+    start, end = live.day - dt.timedelta(days=2), live.day - dt.timedelta(days=1)
     run_id, state = live.run("feature_store_backfill", start=start.isoformat(), end=end.isoformat())
     assert state == "success", live.task_states("feature_store_backfill", run_id)
     for day in (start, end):

@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect, sync_playwright
 from tests.e2e.conftest import BROWSER, BROWSERS, DAILY, Live, generated, outside_look, until
 
 BACKFILL = "feature_store_backfill"
-YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(
@@ -76,21 +75,21 @@ def shows_success(page: Page, dag_id: str, run_id: str) -> None:
 def test_a_day_that_is_computed_already_is_run_again_from_the_dialog(live: Live, page: Page, tmp_path: Path) -> None:
     before = features_version(live)
     open_dialog(page, DAILY)
-    pick(page, "First day", YESTERDAY)
+    pick(page, "First day", live.day)
     run_id = submit(page, live, DAILY, tmp_path / "dialog.png")
     run = live.api.get(f"/dags/{DAILY}/dagRuns/{run_id}")
     assert run["run_type"] == "manual"
-    assert run["conf"]["start"] == YESTERDAY.isoformat()
+    assert run["conf"]["start"] == live.day.isoformat()
     assert run["conf"].get("end") is None
     assert live.wait(DAILY, run_id) == "success", live.task_states(DAILY, run_id)
-    assert live.api.result(DAILY, run_id, "plan")["days"] == [YESTERDAY.isoformat()]
+    assert live.api.result(DAILY, run_id, "plan")["days"] == [live.day.isoformat()]
     assert live.api.result(DAILY, run_id, "sync")["rows_online"] > 0
     assert features_version(live) == before, "a rerun committed rows that were there"
     shows_success(page, DAILY, run_id)
 
 
 def test_a_range_from_the_dialog_fills_each_of_its_days(live: Live, page: Page, tmp_path: Path) -> None:
-    first, last = YESTERDAY - dt.timedelta(days=2), YESTERDAY - dt.timedelta(days=1)
+    first, last = live.day - dt.timedelta(days=2), live.day - dt.timedelta(days=1)
     open_dialog(page, BACKFILL)
     expect(page.get_by_test_id("trigger-dag-submit")).to_be_disabled()
     pick(page, "First day", first)

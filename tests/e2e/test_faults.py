@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import signal
@@ -18,10 +17,14 @@ from tests.e2e.conftest import DAILY, Live, outside_look, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.drill]
 
-YESTERDAY = (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)).isoformat()
 REAL = ROOT.parent / "shared" / "data" / "smart-meters-in-london" / "daily_dataset"
 STEPS = ("ingest", "featurize", "validate", "sync")
 LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
+
+
+def of_day(live: Live) -> dict[str, str]:
+    """The parameters of a run of the day that the main job was for."""
+    return {"start": live.day.isoformat(), "end": live.day.isoformat()}
 
 
 def ended_clusters(live: Live, run_id: str) -> list[str]:
@@ -51,7 +54,7 @@ def test_a_bootstrap_that_fails(live: Live) -> None:
     settings["keyspaces"]["credentials"] = "no/such/secret"
     file.write_text(json.dumps({"feature_store": json.dumps(settings)}))
     try:
-        run_id, state = live.run(DAILY, start=YESTERDAY, end=YESTERDAY)
+        run_id, state = live.run(DAILY, **of_day(live))
     finally:
         file.write_text(good)
     states = live.task_states(DAILY, run_id)
@@ -73,7 +76,7 @@ def test_a_missing_input_file(live: Live) -> None:
         s3.copy_object(Bucket=bucket, Key=f"aside/{key}", CopySource={"Bucket": bucket, "Key": key})
         s3.delete_object(Bucket=bucket, Key=key)
     try:
-        run_id, state = live.run(DAILY, start=YESTERDAY, end=YESTERDAY)
+        run_id, state = live.run(DAILY, **of_day(live))
     finally:
         for key in keys:
             s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": f"aside/{key}"})
@@ -84,7 +87,7 @@ def test_a_missing_input_file(live: Live) -> None:
 
 
 def test_a_run_marked_failed_while_a_step_runs(live: Live) -> None:
-    run_id = live.trigger(DAILY, start=YESTERDAY, end=YESTERDAY)
+    run_id = live.trigger(DAILY, **of_day(live))
     until(lambda: live.task_states(DAILY, run_id).get("ingest") == "running" or None, 120, "ingest to run")
     emr = live.client("emr")
     (cluster,) = live.clusters(run_id)

@@ -23,7 +23,7 @@ from infra.local.supervision import Supervisor, SupervisorGoneError
 pytestmark = pytest.mark.unit
 
 HEADER = "LCLid,day,energy_median,energy_mean,energy_max,energy_count,energy_std,energy_sum,energy_min"
-TODAY = dt.datetime.now(dt.UTC).date()
+TODAY = dt.date(2026, 3, 1)
 YESTERDAY = TODAY - dt.timedelta(days=1)
 
 
@@ -37,6 +37,7 @@ def this(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
         raise StartedError
 
     monkeypatch.setattr(stack, "up", up)
+    monkeypatch.setattr(main_job, "today", lambda: TODAY)
     with patch.dict(os.environ, FEATURE_STORE_HOME=str(tmp_path / "home")):  # the job sets variables for itself
         yield Stack(tmp_path / "home", Ports())
 
@@ -122,7 +123,7 @@ def test_the_generated_readings_have_their_days_too(this: Stack, capsys: pytest.
 )
 def test_the_newest_day_unless_another_is_wanted(wanted: str | None, chosen: str) -> None:
     days = DayRange(dt.date(2014, 1, 1), dt.date(2014, 2, 27))
-    day = main_job._choose_day(wanted and dt.date.fromisoformat(wanted), days, today=dt.date(2014, 2, 28))
+    day = main_job._choose_day(wanted and dt.date.fromisoformat(wanted), days, dt.date(2014, 2, 28))
     assert day.isoformat() == chosen
 
 
