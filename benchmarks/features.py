@@ -16,18 +16,24 @@ from benchmarks.measure import Case, CaseFailedError, run_once
 from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
 from infra.local.spark_defaults import BY_HAND, properties_text, spark_defaults
+from spark_jobs.in_process import AUTO, SPARK
 
+NEWEST = DayRange(data.LAST_DAY, data.LAST_DAY)
 WORK = data.DATA.parent / "work"
 LOGS = data.DATA.parent / "logs"
 RATIOS = (
     ("original_full", "ours_full"),
+    ("original_full", "ours_spark_full"),
     ("spark_range_full", "ours_full"),
     ("ours_full", "floor_full"),
+    ("ours_spark_full", "floor_full"),
     ("ours_full", "duckdb_full"),
     ("ours_full", "polars_full"),
     ("ours_in_process_full", "polars_full"),
     ("ours_day_1x", "floor_day"),
+    ("ours_spark_day_1x", "floor_day"),
     ("ours_day_3x", "ours_day_1x"),
+    ("ours_spark_day_3x", "ours_spark_day_1x"),
     ("london_original_full", "london_ours_full"),
     ("london_ours_full", "london_floor_full"),
 )
@@ -43,6 +49,8 @@ def cases(say: Callable[[str], None]) -> Iterator[Case]:
     for times, table in readings.items():
         held = _computed(table, f"features_{times}x", say)
         yield _newest(f"ours_day_{times}x", table, held, 1)
+        # Where the readings do not fit into one process: the same rows by Spark.
+        yield _newest(f"ours_spark_day_{times}x", table, held, 1, _featurize(table, NEWEST, SPARK))
         if times == 1:
             yield _newest("ours_range30", table, held, 30)
             yield _newest("floor_day", table, held, 1, [*_rival("floor_day", table), "--day", str(data.LAST_DAY)])
@@ -53,6 +61,7 @@ def _full(readings: Path, prefix: str, runs: int) -> Iterator[Case]:
     names = ("original_full", "spark_range_full", "duckdb_full", "polars_full", "floor_full", "ours_in_process_full")
     commands = {
         "ours_full": _featurize(readings, data.days(readings)),
+        "ours_spark_full": _featurize(readings, data.days(readings), SPARK),
         **{name: _rival(name, readings) for name in names},
     }
     for name, command in commands.items():
@@ -107,9 +116,9 @@ def _without(held: Path, days: DayRange) -> Path:
     return table
 
 
-def _featurize(readings: Path, days: DayRange) -> Sequence[str]:
-    of_days = ["--start", str(days.start), "--end", str(days.end)]
-    return [sys.executable, "-m", "spark_jobs.featurize", "--readings", str(readings), *of_days]
+def _featurize(readings: Path, days: DayRange, engine: str = AUTO) -> Sequence[str]:
+    how = ["--start", str(days.start), "--end", str(days.end), "--engine", engine]
+    return [sys.executable, "-m", "spark_jobs.featurize", "--readings", str(readings), *how]
 
 
 def _rival(name: str, readings: Path) -> Sequence[str]:

@@ -16,9 +16,9 @@ once: one cluster, and one step of each kind over the whole range.
 **Inputs.** What has landed as `.csv` and `.csv.gz` under `s3://BUCKET/Dataset/`, and the readings of earlier runs. It
 does not wait for anything: with nothing landed it fails at once.
 
-**Outputs.** As `feature_store_daily`: Delta `s3://BUCKET/delta/readings` and
-`s3://BUCKET/delta/energy_data_features`, the Keyspaces table `energy_data_features`, reports under
-`s3://BUCKET/runs/DAG_ID/RUN_ID/`. Rows of days outside the range stay.
+**Outputs.** As `feature_store_daily`: Delta `s3://BUCKET/delta/readings`, of each feature view Delta
+`s3://BUCKET/delta/VIEW` and the Keyspaces table of its name, reports under `s3://BUCKET/runs/DAG_ID/RUN_ID/`. Rows of
+days outside the range stay.
 
 **Schedule and lag.** None: it is triggered by hand or through the API, with both days. One run at a time; its steps
 take turns with those of the daily runs, so a long range delays the daily features.

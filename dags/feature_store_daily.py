@@ -11,14 +11,15 @@ DOC = """
 # Features of one day
 
 **What it does.** Makes an EMR cluster, takes what is new in the landing folder into the readings, computes the day's
-features of every entity (each window ends with that day), validates them, writes exactly what was validated to
+features of every view and entity (each window ends with that day), validates them, writes exactly what was validated to
 Keyspaces, reads it back, and ends the cluster.
 
 **Inputs.** `.csv` and `.csv.gz` objects under `s3://BUCKET/Dataset/`. An object may say in its metadata `last-day`
 (YYYY-MM-DD) which day its newest reading is of.
 
-**Outputs.** Delta `s3://BUCKET/delta/readings` and `s3://BUCKET/delta/energy_data_features`; the Keyspaces table
-`energy_data_features`; what each job says and the validation report under `s3://BUCKET/runs/DAG_ID/RUN_ID/`.
+**Outputs.** Delta `s3://BUCKET/delta/readings`; of each feature view, such as `energy_data_features`, Delta
+`s3://BUCKET/delta/VIEW` and the Keyspaces table of its name; what each job says and the views' validation reports
+under `s3://BUCKET/runs/DAG_ID/RUN_ID/`.
 
 **Schedule and lag.** Every day at 00:00 UTC, for the day that has just ended. `plan` then waits, without a cluster
 and at most 12 hours, for an object that landed after the end of that day and does not declare an earlier `last-day`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,9 @@ from feature_store.view import FeatureView
 ROWS = 400_000  # of whole entities that a thread takes at a time: what it makes of them on the way is small, then
 
 
-def features(view: FeatureView, source: Input, days: DayRange | None = None) -> pa.Table:
+def features(
+    view: FeatureView, source: Input, days: DayRange | None = None, *, known_on: dt.date | None = None
+) -> pa.Table:
     """Compute a view's features from the readings of a source.
 
     Args:
@@ -27,6 +30,9 @@ def features(view: FeatureView, source: Input, days: DayRange | None = None) -> 
             landed_csv which landed rows are refused. What s3:// needs is taken from the environment (AWS_...).
         days: those whose features are wanted, or None for all. Readings are taken of these days, and of those before
             them that the longest window sees.
+        known_on: take the readings as the table had them at the end of that day (UTC): what came late, was corrected
+            or withdrawn after it does not count. For the path or URI of a Delta table, as far back as its log and
+            files go: what VACUUM has deleted can't be read.
 
     Returns:
         One row per reading of the days, by entity and day: the view's columns, exactly and in its order. Days without a
@@ -36,7 +42,8 @@ def features(view: FeatureView, source: Input, days: DayRange | None = None) -> 
         ReadingsError: nothing can be read there, a column is missing or has another type, a key is null or stands
             twice, a value is malformed, or a result is too large for its type. One sentence says which.
     """
-    ordered = Readings(inputs.readings(view, source, days and view.longest.seen(days)), view)
+    taken = source if known_on is None else inputs.as_known_on(source, known_on)
+    ordered = Readings(inputs.readings(view, taken, days and view.longest.seen(days)), view)
     # An entity's features follow from its own readings, so threads share the entities, and no bit depends on how.
     with ThreadPoolExecutor(pa.cpu_count()) as threads:
         made = list(threads.map(lambda part: kernel.features(part, view, days), _parts(ordered)))

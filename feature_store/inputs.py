@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are
 import pyarrow.dataset as ds  # type: ignore[import-untyped]  # the same
 import pyarrow.fs  # type: ignore[import-untyped]  # the same
 
-from feature_store import landed_csv, layout, live_table
+from feature_store import files, landed_csv, layout, live_table
 from feature_store.arrow_readings import ReadingsError, checked
 from feature_store.calendar import DayRange
 from feature_store.view import FeatureView
@@ -19,6 +20,7 @@ from feature_store.view import FeatureView
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+OfDays = tuple[str, DayRange]  # a day column, and days of it
 # A Delta table, or where one is, or where landed files are, or an Arrow table.
 Input = Union["DeltaTable", pa.Table, pa.RecordBatch, str, "os.PathLike[str]"]
 
@@ -48,7 +50,7 @@ def readings(
         ReadingsError: a column is missing or has another type, a key is null, or a landed file has a malformed row.
     """
     wanted = None if entities is None else pa.array(sorted(set(entities)), pa.string())
-    opened = _open(source)
+    opened = _open(source, None if days is None else (view.day, days))
     if isinstance(opened, list):
         return landed_csv.read(opened, view, days, wanted)
     checked(opened.schema.empty_table(), view)  # before any row is read, and before a filter meets another type
@@ -61,9 +63,28 @@ def readings(
     return checked(_rows(opened, source, [column.name for column in view.readings], where), view)
 
 
-def dataset(source: Input) -> ds.Dataset:
-    """Open a Delta table or an Arrow table; InputError if the source is neither."""
-    opened = _open(source)
+def as_known_on(source: Input, day: dt.date) -> DeltaTable:
+    """Open a Delta table, given by its path or URI, as it was at the end of a day (UTC); InputError if it can't be."""
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"{_name(source)} is what it is: known_on takes the path or URI of a Delta table")
+    uri = os.fspath(source)
+    from deltalake import DeltaTable  # noqa: PLC0415 - as in _delta_table
+
+    try:
+        version = live_table.version_known_on(uri, day)
+        return DeltaTable(uri, version=version, storage_options=live_table.storage_options(os.environ))
+    except live_table.LiveTableError as error:
+        raise InputError(str(error).rstrip(".")) from error
+
+
+def dataset(source: Input, of: OfDays | None = None) -> ds.Dataset:
+    """Open a Delta table or an Arrow table; InputError if the source is neither.
+
+    Args:
+        source: the table.
+        of: a day column and days: files of a Delta table that can't have a row of them may be left out.
+    """
+    opened = _open(source, of)
     if isinstance(opened, list):
         raise InputError(f"{source} holds CSV files, and no Delta table")
     return opened
@@ -76,20 +97,20 @@ def _rows(opened: ds.Dataset, source: Input, columns: list[str], where: ds.Expre
         raise InputError(f"{_name(source)} can't be read: {_first_line(error)}") from error
 
 
-def _open(source: Input) -> ds.Dataset | list[landed_csv.File]:
+def _open(source: Input, of: OfDays | None) -> ds.Dataset | list[landed_csv.File]:
     if isinstance(source, pa.Table | pa.RecordBatch):
         return ds.dataset(source)
     if not isinstance(source, str | os.PathLike):
-        return _of_delta(source)
+        return _of_delta(source, of)
     uri = os.fspath(source)
     if "://" not in uri and not Path(uri).exists():
         raise InputError(f"{uri} does not exist: give a Delta table, a CSV file or a folder of them")
     if layout.is_csv(uri.rpartition("/")[2]):
         return [landed_csv.File(*_file_system(uri))]
-    return _delta_table(uri) or _csv_files(uri)
+    return _delta_table(uri, of) or _csv_files(uri)
 
 
-def _delta_table(uri: str) -> ds.Dataset | None:
+def _delta_table(uri: str, of: OfDays | None) -> ds.Dataset | None:
     """Open the Delta table in a folder; None if there is none."""
     if "://" not in uri and not Path(uri, "_delta_log").is_dir():
         return None
@@ -100,18 +121,28 @@ def _delta_table(uri: str) -> ds.Dataset | None:
     except ImportError as error:
         raise InputError(f"reading the Delta table {uri} without Spark takes the package deltalake") from error
     try:
-        return _of_delta(DeltaTable(uri, storage_options=live_table.storage_options(os.environ)))
+        return _of_delta(DeltaTable(uri, storage_options=live_table.storage_options(os.environ)), of)
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
         raise InputError(f"the Delta table {uri} can't be opened: {_first_line(error)}") from error
 
 
-def _of_delta(table: DeltaTable) -> ds.Dataset:
+def _of_delta(table: DeltaTable, of: OfDays | None) -> ds.Dataset:
     from deltalake.exceptions import DeltaProtocolError  # noqa: PLC0415 - whoever has a table has the package
 
+    columns = pa.schema(table.schema().to_arrow())
     try:
-        return table.to_pyarrow_dataset()
+        dated = {field.name for field in columns if field.type == pa.date32()}
+        if of is None or table.metadata().partition_columns or of[0] not in dated:
+            return table.to_pyarrow_dataset()
+        # Each column makes an expression a file of its statistics, which takes longer than reading a day of hundreds of
+        # files: so the files are chosen by those of the day alone.
+        day, days = of
+        chosen = table.to_pyarrow_dataset(schema=pa.schema([columns.field(day)]))
+        within = (ds.field(day) >= days.start) & (ds.field(day) <= days.end)
+        files_of_days = [fragment.path for fragment in chosen.get_fragments(within)]
+        return ds.dataset(files_of_days, schema=columns, format="parquet", filesystem=chosen.filesystem)
     except DeltaProtocolError as error:
         raise InputError(f"{_name(table)} can't be read without Spark: {_first_line(error)}") from error
 
@@ -130,13 +161,10 @@ def _csv_files(uri: str) -> list[landed_csv.File]:
 
 
 def _file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    if "://" not in uri:
-        return pyarrow.fs.LocalFileSystem(), uri
     try:
-        system, path = pyarrow.fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
-    except (pa.ArrowInvalid, OSError) as error:
+        return files.locate(uri)
+    except (ValueError, OSError) as error:
         raise InputError(f"{uri} can't be read: {_first_line(error)}") from error
-    return system, path
 
 
 def _name(source: Input) -> str:

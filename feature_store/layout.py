@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from feature_store.view import FeatureView
 
+VIEW = "{view}"  # stands for the name of each view, where several are named at once
 LANDING = "Dataset/"
 READINGS = "delta/readings"
+FEATURES = f"delta/{VIEW}"  # of each view
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 HIDDEN = ("_", ".")  # to Spark, and so to the ingest step
@@ -17,7 +19,7 @@ LAST_DAY = "last-day"  # metadata of a landed object: the newest day in it, YYYY
 
 def features(view: FeatureView) -> str:
     """Name the key of a view's Delta table."""
-    return f"delta/{view.name}"
+    return FEATURES.replace(VIEW, view.name)
 
 
 def uri(bucket: str, key: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import os
 import re
 from collections.abc import Mapping
 
+COMMIT = re.compile(r"(\d{20})\.json")  # Delta's protocol: one commit, one file of that number
 # delta-rs draws a tree of causes, in colour.
 BRANCH = re.compile(r"\s*\n\s*(?:\x1b\[\d*m|↳)*\s*")
 
@@ -35,6 +38,53 @@ def schema(uri: str) -> str:
         raise LiveTableError(f"{uri} is not a Delta table.") from error
     except (DeltaError, OSError, ValueError) as error:
         raise LiveTableError(f"{uri} can't be read: {_sentence(error)}") from error
+
+
+def version_known_on(uri: str, day: dt.date) -> int:
+    """Find the newest version of a table that was committed by the end of a day (UTC).
+
+    Its writers' own clocks count, as each commit holds its time: a copy of a table has them too.
+
+    Args:
+        uri: a path, or s3://bucket/key.
+        day: the day.
+
+    Raises:
+        LiveTableError: the day is not over, there is no table, it was not there yet, or its log no longer goes back so
+            far.
+    """
+    # Not at import: whoever only looks at a schema needs no Arrow.
+    import pyarrow.fs  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types, nor are there stubs of its own
+
+    from feature_store import files  # noqa: PLC0415
+
+    if day >= dt.datetime.now(dt.UTC).date():
+        raise LiveTableError(f"{day} is not over yet (in UTC): nobody can say what will be known on it.")
+    over = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
+    try:
+        system, path = files.locate(f"{uri.rstrip('/')}/_delta_log")
+        found = system.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+        commits = sorted((int(commit[1]), info) for info in found if (commit := COMMIT.fullmatch(info.base_name)))
+        committed = None
+        for version, info in reversed(commits):
+            with system.open_input_stream(info.path) as stream:
+                committed = _committed(stream.read().decode())
+            if committed is not None and committed < over:
+                return int(version)
+    except (OSError, ValueError) as error:
+        raise LiveTableError(f"The log of {uri} can't be read: {_sentence(error)}") from error
+    if not commits:
+        raise LiveTableError(f"{uri} is not a Delta table.")
+    since = f": the oldest commit in its log is of {committed:%Y-%m-%d %H:%M} UTC" if committed else ""
+    raise LiveTableError(f"{uri} has no version of {day} or before{since}.")
+
+
+def _committed(log: str) -> dt.datetime | None:
+    """When a commit was made, by what it says itself."""
+    for action in map(json.loads, filter(None, log.splitlines())):
+        if (said := action.get("commitInfo", {}).get("timestamp")) is not None:
+            return dt.datetime.fromtimestamp(said / 1000, dt.UTC)
+    return None
 
 
 def storage_options(environment: Mapping[str, str]) -> dict[str, str]:

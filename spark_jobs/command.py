@@ -9,12 +9,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from feature_store import registry
+from feature_store import layout, registry
 from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
 from feature_store.view import FeatureView, ViewError
@@ -22,6 +22,9 @@ from spark_jobs import storage
 from spark_jobs.errors import JobError, Summary, VerdictError, first_cause
 
 Work = Callable[[SparkSession, argparse.Namespace], Summary]
+Alone = Callable[[argparse.Namespace], Summary | None]
+
+OF_A_VIEW = ("features", "report", "table")  # arguments that name what each view has of its own
 
 DONE, FAILED = 0, 1  # argparse ends the process with 2 when the arguments are bad
 
@@ -33,21 +36,30 @@ def parser(job: str, description: str, *, days: bool = True, days_required: bool
     made = argparse.ArgumentParser(prog=job, description=description, allow_abbrev=False)
     made.set_defaults(start=None, end=None)
     for name, what in (("--start", "first"), ("--end", "last")) if days else ():
-        made.add_argument(name, type=_day, required=days_required, metavar="YYYY-MM-DD", help=f"{what} day, included")
+        made.add_argument(name, type=day, required=days_required, metavar="YYYY-MM-DD", help=f"{what} day, included")
     made.add_argument("--summary", metavar="URI", help="also write the summary, or the error, to this file as JSON")
     return made
 
 
+def add_view(arguments: argparse.ArgumentParser) -> None:
+    """Let a job work for any feature view that is declared, or for several of them one after the other."""
+    arguments.add_argument(
+        "--view",
+        type=_view,
+        action="append",
+        metavar="NAME",
+        help=f"a feature view (default: {ENERGY.name}); of several, {layout.VIEW} stands for each in other arguments",
+    )
+
+
 def add_version(arguments: argparse.ArgumentParser, table: str) -> None:
     """Let a job read a table as an earlier step of its run has left it, whatever was written since."""
-    name = f"--{table}-version"
-    arguments.add_argument(name, type=int, metavar="N", help=f"Delta version of the {table} (default: the newest)")
-
-
-def add_view(arguments: argparse.ArgumentParser) -> None:
-    """Let a job work for any feature view that is declared."""
     arguments.add_argument(
-        "--view", type=_view, default=ENERGY, metavar="NAME", help=f"the feature view (default: {ENERGY.name})"
+        f"--{table}-version",
+        type=int,
+        action="append",
+        metavar="N",
+        help=f"Delta version of the {table} (default: the newest); of several views, one for each, in their order",
     )
 
 
@@ -61,60 +73,110 @@ def execute(
     work: Work,
     argv: Sequence[str] | None = None,
     refuse: Callable[[argparse.Namespace], str | None] = lambda _: None,
+    alone: Alone = lambda _: None,
 ) -> int:
     """Run a job from its command line to its exit status; the last line on stdout is its summary as JSON.
 
     Bad arguments, and those of which `refuse` says what is wrong with them together, end the process with status 2
-    before there is a JVM.
+    before there is a JVM. Nor is there one if `alone` does the work without it: it returns the summary, or None.
+
+    A job that has views does its work for one after the other, also after one that failed. Its summary has under
+    `views` what it did for each, and, if there is but one, the same beside it.
     """
     args = arguments.parse_args(argv)
     if (args.start is None) != (args.end is None):
         arguments.error("--start and --end go together")
     try:
         args.days = DayRange(args.start, args.end) if args.start else None
+        if wrong := refuse(args):
+            arguments.error(wrong)
+        parts = _of_views(args)
     except ValueError as error:
         arguments.error(str(error))
-    if wrong := refuse(args):
-        arguments.error(wrong)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    return _run(arguments.prog, work, args)
+    return _run(arguments.prog, args, parts, work, alone)
 
 
-def _run(job: str, work: Work, args: argparse.Namespace) -> int:
+def _of_views(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
+    """Take the arguments apart by view, under its name; ValueError if they do not go together."""
+    given = vars(args)
+    if "view" not in given:
+        return {"": args}
+    views: list[FeatureView] = args.view or [ENERGY]
+    if len({view.name for view in views}) < len(views):
+        raise ValueError("--view names a view twice")
+    for name in OF_A_VIEW if len(views) > 1 else ():
+        if name in given and layout.VIEW not in given[name]:
+            raise ValueError(f"--{name} takes {layout.VIEW} in it where there are several views, as each has its own")
+    for name in given:
+        if name.endswith("_version") and len(given[name] or views) != len(views):
+            raise ValueError(f"--{name.replace('_', '-')} is given once for each --view, or not at all")
+    parts = {}
+    for place, view in enumerate(views):
+        part = argparse.Namespace(**given)
+        part.view = view
+        for name, value in given.items():
+            if name in OF_A_VIEW:
+                setattr(part, name, value.replace(layout.VIEW, view.name))
+            elif name.endswith("_version"):
+                setattr(part, name, value[place] if value else None)
+        parts[view.name] = part
+    return parts
+
+
+def _run(job: str, args: argparse.Namespace, parts: Mapping[str, argparse.Namespace], work: Work, alone: Alone) -> int:
     began = time.monotonic()
-    summary: Summary
-    spark = None
+    session: list[SparkSession] = []
+    done: dict[str, Summary] = {}
+    errors = []
+    for name, part in parts.items():
+        done[name], error = _attempt(job, part, session, work, alone)
+        if error:
+            errors.append(f"{name}: {error}" if len(parts) > 1 else error)
+            done[name]["error"] = error
+    seconds = round(time.monotonic() - began, 1)
+    summary: Summary = {"job": job, "start": text(args.start), "end": text(args.end), "seconds": seconds}
+    if len(parts) == 1:
+        summary |= next(iter(done.values()))
+    if "view" in vars(args):
+        summary["views"] = done
+    if errors:
+        summary["error"] = " ".join(errors)
+    said = _publish(args.summary, summary) or summary.get("error")
+    for spark in session:
+        spark.stop()
+    if said:
+        print(f"{job}: {said}", file=sys.stderr)  # noqa: T201 - the sentence that a person looks for
+    print(json.dumps(summary), flush=True)  # noqa: T201 - the contract with whoever started the job
+    return FAILED if said else DONE
+
+
+def _attempt(
+    job: str, args: argparse.Namespace, session: list[SparkSession], work: Work, alone: Alone
+) -> tuple[Summary, str | None]:
+    """Do a job's work once; its summary, and why it failed if it did. The session is made by who first needs it."""
     try:
-        spark = _session(job)
-        summary = work(spark, args)
-        error = None
+        done = alone(args)
+        if done is None:
+            if not session:
+                session.append(_session(job))
+            done = work(session[0], args)
     except JobError as known:
-        error = str(known)
-        summary = known.summary if isinstance(known, VerdictError) else {}
+        return dict(known.summary) if isinstance(known, VerdictError) else {}, str(known)
     except Exception as unexpected:
         # The process ends here: whatever it was, its whole trace goes to the log and one sentence below it.
         log.exception("%s failed", job)
-        error = f"unexpected error: {first_cause(unexpected)}"
-        summary = {}
-    seconds = round(time.monotonic() - began, 1)
-    days = {"start": text(args.start), "end": text(args.end)}
-    summary = {"job": job, **days, "seconds": seconds, **summary, **({"error": error} if error else {})}
-    error = _publish(spark, args.summary, summary) or error
-    if spark:
-        spark.stop()
-    if error:
-        print(f"{job}: {error}", file=sys.stderr)  # noqa: T201 - the sentence that a person looks for
-    print(json.dumps(summary), flush=True)  # noqa: T201 - the contract with whoever started the job
-    return FAILED if error else DONE
+        return {}, f"unexpected error: {first_cause(unexpected)}"
+    return dict(done), None
 
 
-def _publish(spark: SparkSession | None, uri: str | None, summary: Summary) -> str | None:
+def _publish(uri: str | None, summary: Summary) -> str | None:
     """Write the summary where --summary says, and what to say if that fails."""
-    if not (spark and uri):
+    if not uri:
         return None
     try:
-        storage.write_text(spark, uri, json.dumps(summary) + "\n")
+        storage.write_text(uri, json.dumps(summary) + "\n")
     except JobError as error:
         summary.setdefault("error", str(error))
         return str(error)
@@ -135,7 +197,8 @@ def _view(name: str) -> FeatureView:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _day(text: str) -> Any:  # noqa: ANN401 - argparse's types are untyped
+def day(text: str) -> Any:  # noqa: ANN401 - argparse's types are untyped
+    """Read an argument as a day."""
     try:
         return parse_day(text)
     except ValueError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Summary = dict[str, Any]
+
+# The JVM's names of them; where Delta's own Python package is imported, it makes exceptions of the same names of them.
+CONFLICT = re.compile(r"\bdelta\.exceptions\.(?:\w+\.)?(?:Concurrent|MetadataChanged|ProtocolChanged)")
 
 
 class JobError(Exception):
@@ -28,6 +32,12 @@ def java_causes(error: BaseException) -> list[str]:
         said.append(str(java.toString()).strip())
         java = java.getCause()
     return said
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether Delta has refused a commit because of what another writer committed meanwhile."""
+    kind = type(error)
+    return any(CONFLICT.search(said) for said in (f"{kind.__module__}.{kind.__name__}", *java_causes(error)))
 
 
 def first_cause(error: BaseException) -> str:

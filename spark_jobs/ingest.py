@@ -47,13 +47,13 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     if batch.files:
         lake.quarantine(spark, args.readings, batch, VIEW)
     changed = _days_changed(_write(batch, landed, args.readings, days))
-    if not tables.exists(spark, args.readings):
+    if not tables.exists(args.readings):
         raise JobError(
             f"No file under {args.source} has a single valid reading: see {lake.quarantine_uri(args.readings)}."
         )
     if batch.files and days is None:
         lake.record(spark, args.readings, batch)
-    version = tables.version(spark, args.readings)
+    version = tables.version(args.readings)
     # The newest version is at hand after a commit; asked for by number, Delta would put its state together anew.
     extent = tables.extent(spark.read.format("delta").load(args.readings), VIEW.day)
     return {
@@ -84,7 +84,7 @@ def _write(batch: Batch, landed: Sequence[File], readings: str, days: DayRange |
 
 def _merge(batch: Batch, newest: DataFrame, landed: Sequence[File], readings: str) -> DataFrame:
     spark = newest.sparkSession
-    withdrawn = lake.withdrawn(batch, readings, VIEW) if tables.exists(spark, readings) else None
+    withdrawn = lake.withdrawn(batch, readings, VIEW) if tables.exists(readings) else None
     if withdrawn is None:
         return lake.merge(newest, readings, VIEW)
     # Another file may have a withdrawn reading too, which counted for nothing as long as the newer one had it.

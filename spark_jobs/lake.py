@@ -37,7 +37,7 @@ def not_ingested(spark: SparkSession, readings: str, files: Sequence[File]) -> l
     Entries of another table at the same place count for nothing: a person may delete the table to have it made anew.
     """
     uri = ledger_uri(readings)
-    if not (tables.exists(spark, uri) and tables.exists(spark, readings)):
+    if not (tables.exists(uri) and tables.exists(readings)):
         return list(files)
     ledger = spark.read.format("delta").load(uri).where(F.col("readings_id") == tables.identity(spark, readings))
     entry = F.max_by(F.struct("size", F.unix_millis("modified").alias("millis")), INGESTED_AT).alias("entry")
@@ -72,7 +72,7 @@ def quarantine(spark: SparkSession, readings: str, batch: Batch, view: FeatureVi
 
 
 def _quarantined(spark: SparkSession, uri: str) -> dict[tuple[str, int], int]:
-    if not tables.exists(spark, uri):
+    if not tables.exists(uri):
         return {}
     grouped = spark.read.format("delta").load(uri).groupBy(*landing.SOURCE).count()
     rows = grouped.select("source_file", F.unix_millis("source_modified").alias("millis"), "count").collect()
@@ -126,7 +126,7 @@ def merge(newest: DataFrame, readings: str, view: FeatureView, again: DataFrame 
     if first is None:
         return rows.select(view.day)
     days = DayRange(first, last)
-    if not tables.exists(spark, readings):
+    if not tables.exists(readings):
         return _make(rows.drop(ACTION), readings, days, number, view)
     rows.createOrReplaceTempView("incoming")
     equal = " AND ".join(f"held.{measure.name} <=> incoming.{measure.name}" for measure in view.measures)
@@ -155,7 +155,7 @@ def rebuild(newest: DataFrame, readings: str, days: DayRange, view: FeatureView)
     """Replace the readings of these days; returns the days of those with other values than before, in one column."""
     spark = newest.sparkSession
     now = F.lit(dt.datetime.now(dt.UTC))
-    if not tables.exists(spark, readings):
+    if not tables.exists(readings):
         return _make(newest.withColumn(INGESTED_AT, now), readings, days, newest.count(), view)
     keys = [view.entity, view.day]
     said = [*keys, *(measure.name for measure in view.measures)]
@@ -181,7 +181,7 @@ def _make(rows: DataFrame, readings: str, days: DayRange, number: int, view: Fea
 
 def _as_it_is(spark: SparkSession, readings: str) -> DataFrame:
     """The readings of now, also after they have been written to: Delta refreshes what is cached of a newest version."""
-    return tables.read(spark, readings, tables.version(spark, readings))
+    return tables.read(spark, readings, tables.version(readings))
 
 
 def _ingested(spark: SparkSession, readings: str, at: Column, view: FeatureView) -> DataFrame:

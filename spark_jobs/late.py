@@ -57,9 +57,9 @@ def recompute(spark: SparkSession, readings: Readings, features: str, view: Feat
     Raises:
         JobError: another run wrote to the features meanwhile.
     """
-    known = watermark.read(spark, features)
+    known = watermark.read(features)
     changed = _changes_since(spark, known, readings, view)
-    held_version = tables.version(spark, features)
+    held_version = tables.version(features)
     held = tables.read(spark, features, held_version)
     there = held.select(view.day).distinct().where(F.col(view.day).isNotNull()).collect()
     computed = watermark.merged([*(known.computed if known else ()), *(DayRange(day, day) for (day,) in there)])
@@ -71,10 +71,10 @@ def recompute(spark: SparkSession, readings: Readings, features: str, view: Feat
     finally:
         if changed is not None:
             changed.unpersist()
-    if tables.version(spark, features) != held_version + (summary["entities"] > 0):
-        _put_back(spark, features, known)
+    if tables.version(features) != held_version + (summary["entities"] > 0):
+        _put_back(features, known)
         raise JobError(f"Another run wrote to {features} while this one followed late readings. Next: run it again.")
-    watermark.write(spark, features, Watermark(readings.id, readings.version, computed))
+    watermark.write(features, Watermark(readings.id, readings.version, computed))
     return {"since_version": None if known is None or changed is None else known.version, **summary}
 
 
@@ -191,10 +191,10 @@ def _summary(
     return {"rows_written": upserts, "rows_deleted": deletes, "entities": entities, **ends}
 
 
-def _put_back(spark: SparkSession, features: str, known: Watermark | None) -> None:
+def _put_back(features: str, known: Watermark | None) -> None:
     """Put the watermark back to where it was, unless it is lower already: this run's rows may be older than others'."""
-    there = watermark.read(spark, features)
+    there = watermark.read(features)
     if known is None or there is None or there.readings_id != known.readings_id:
-        watermark.remove(spark, features)
+        watermark.remove(features)
     elif there.version > known.version:
-        watermark.write(spark, features, replace(there, version=known.version))
+        watermark.write(features, replace(there, version=known.version))

@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
 from feature_store.energy import ENERGY
 from spark_jobs import command, tables
-from spark_jobs.errors import JobError, Summary, java_causes
+from spark_jobs.errors import JobError, Summary, is_conflict
 
 LEAST_RETENTION = 168  # hours, Delta's own 7 days: under them a reader or a writer under way can lose its files
 DEEPEST = 2.0  # files that a day lies in, on average, above which the whole table is laid out anew
-CUBES = "spark.databricks.delta.optimize.clustering.mergeStrategy.minCubeSize.threshold"
+MOST_AT_ONCE = 2.0  # months of days in small files that still become one file
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,21 @@ class Layout:
         spans = (bisect_right(days, max(file.days)) - bisect_left(days, min(file.days)) for file in self.files)
         return sum(spans) / max(len(days), 1)
 
+    @cached_property
+    def small(self) -> list[File]:
+        """The files of less than half a month."""
+        return [file for file in self.files if file.rows < self.month_rows / 2]
+
     @property
-    def is_deep(self) -> bool:
-        """Whether only laying out the whole table helps."""
-        return self.depth > DEEPEST
+    def needs_all(self) -> bool:
+        """Whether only laying out the whole table helps: days lie in many files, or one can't take what is small."""
+        return self.depth > DEEPEST or sum(file.rows for file in self.small) > MOST_AT_ONCE * self.month_rows
 
     @property
     def needs_gathering(self) -> bool:
-        """Whether small files of settled days have company to be gathered with; the newest month is left to change."""
+        """Whether two small files or more are of settled days: the newest month's alone are left to change."""
         settled = frozenset(self.days[: -tables.DAYS_PER_FILE])
-        small = [file for file in self.files if file.rows < self.month_rows / 2 and max(file.days) in settled]
-        return len(small) > 1 or self.is_deep
+        return sum(max(file.days) in settled for file in self.small) > 1 or self.depth > DEEPEST
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +113,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         JobError: a table is missing or has no such column; another job changed a table's files meanwhile.
     """
     # All of them are looked up before the first is touched.
-    versions = {uri: tables.version(spark, uri) for uri in args.table}
+    versions = {uri: tables.version(uri) for uri in args.table}
     return {"tables": {uri: _maintain(spark, uri, version, args) for uri, version in versions.items()}}
 
 
@@ -118,7 +124,7 @@ def _maintain(spark: SparkSession, uri: str, version: int, args: argparse.Namesp
     vacuumed = _vacuum(spark, uri, args.retention_hours) if args.vacuum else {}
     return {
         "version_before": version,
-        "version_after": tables.version(spark, uri),
+        "version_after": tables.version(uri),
         "files_before": len(layout.files),
         "files_after": len(after.files),
         "files_a_day_before": round(layout.depth, 2),
@@ -139,7 +145,9 @@ def _layout(spark: SparkSession, uri: str, day: str) -> Layout:
 
 
 def _gather(spark: SparkSession, uri: str, day: str, layout: Layout) -> int:
-    """Let Delta write the files that are not in order yet anew, cut by day; how many it has taken in.
+    """Let Delta write the small files into one, or the whole table anew, cut by day; how many it has taken in.
+
+    Neither changes the table's protocol, as liquid clustering would: delta-rs goes on writing to it.
 
     Args:
         spark: the session.
@@ -150,22 +158,22 @@ def _gather(spark: SparkSession, uri: str, day: str, layout: Layout) -> int:
     Raises:
         JobError: another job has replaced files of the table meanwhile.
     """
-    detail = spark.sql(f"DESCRIBE DETAIL {tables.name(uri)}").collect()[0]
-    if detail["clusteringColumns"] != [day]:
-        spark.sql(f"ALTER TABLE {tables.name(uri)} CLUSTER BY (`{day}`)")
     settings = {
-        # Delta cuts what it takes in into as many files as hold this at least: they are of three weeks to six.
-        "spark.databricks.delta.optimize.maxFileSize": layout.month_bytes * 3 // 4,
-        # What an earlier run has put in order stays as it is, unless all of it has to be.
-        CUBES: sys.maxsize if layout.is_deep else layout.month_bytes // 2,
+        # What is larger stays as it is.
+        "spark.databricks.delta.optimize.minFileSize": max((file.size for file in layout.small), default=0) + 1,
+        # All that is small becomes one file: several would be filled by size, and so with days by chance.
+        "spark.databricks.delta.optimize.maxFileSize": (
+            layout.month_bytes if layout.needs_all else 2 * sum(file.size for file in layout.small)
+        ),
         # Else the day at the seam of two files is in both.
         "spark.databricks.io.skipping.mdc.addNoise": False,
     }
+    order = f" ZORDER BY (`{day}`)" if layout.needs_all else ""
     try:
         with _set(spark, settings):
-            metrics = spark.sql(f"OPTIMIZE {tables.name(uri)}").collect()[0]["metrics"]
-    except Exception as error:
-        if any("io.delta.exceptions.Concurrent" in cause for cause in java_causes(error)):
+            metrics = spark.sql(f"OPTIMIZE {tables.name(uri)}{order}").collect()[0]["metrics"]
+    except (PySparkException, Py4JJavaError) as error:
+        if is_conflict(error):
             raise JobError(
                 f"Another job replaced files of {uri} meanwhile: nothing was changed, run this again."
             ) from error

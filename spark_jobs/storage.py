@@ -1,4 +1,4 @@
-"""Files through Hadoop's file systems, so that a URI may be s3://, s3a:// or a path."""
+"""Files by URI: s3://, s3a:// or a path. Landed ones through Hadoop, as Spark sees them; small ones without a JVM."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.fs  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
 from pyspark.sql import SparkSession
 
-from feature_store import layout
+from feature_store import files, layout
 from spark_jobs.errors import JobError, first_cause
 
 
@@ -34,19 +35,19 @@ def csv_files(spark: SparkSession, uri: str) -> list[File]:
     system, path = _open(spark, uri)
     try:
         found = system.listFiles(path, True)
-        files = []
+        csvs = []
         while found.hasNext():
             status = found.next()
             name = str(status.getPath().getName())
             if layout.is_csv(name):
-                files.append(File(status.getPath().toString(), status.getLen(), status.getModificationTime()))
+                csvs.append(File(status.getPath().toString(), status.getLen(), status.getModificationTime()))
     except Py4JJavaError as error:
         if "FileNotFoundException" in str(error.java_exception):
             raise JobError(f"{uri} does not exist: nothing has landed there.") from error
         raise
-    if not files:
+    if not csvs:
         raise JobError(f"{uri} holds no .csv and no .csv.gz file: nothing has landed there.")
-    return sorted(files, key=lambda file: file.path)
+    return sorted(csvs, key=lambda file: file.path)
 
 
 def first_line(spark: SparkSession, path: str) -> str:
@@ -90,33 +91,48 @@ def _text(spark: SparkSession, path: str) -> Iterator[Any]:
             stream.close()
 
 
-def exists(spark: SparkSession, uri: str) -> bool:
-    """Tell whether there is a file or folder."""
-    system, path = _open(spark, uri)
-    return bool(system.exists(path))
+def exists(uri: str) -> bool:
+    """Tell whether there is a file or folder; JobError if that can't be told."""
+    with _said(uri, "can't be looked at"):
+        system, path = files.locate(uri)
+        return bool(system.get_file_info(path).type != pyarrow.fs.FileType.NotFound)
 
 
-def names(spark: SparkSession, uri: str) -> list[str]:
-    """List the names in a folder; none if there is no such folder."""
-    system, path = _open(spark, uri)
-    return [str(status.getPath().getName()) for status in system.listStatus(path)] if system.exists(path) else []
+def names(uri: str) -> list[str]:
+    """List the names in a folder; none if there is no such folder. JobError if that can't be told."""
+    with _said(uri, "can't be looked into"):
+        system, path = files.locate(uri)
+        return [info.base_name for info in system.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))]
 
 
-def write_text(spark: SparkSession, uri: str, text: str) -> None:
+def read_text(uri: str) -> str:
+    """Read a small text file; JobError if that is not possible."""
+    with _said(uri, "can't be read"):
+        system, path = files.locate(uri)
+        with system.open_input_stream(path) as stream:
+            return str(stream.read().decode())
+
+
+def write_text(uri: str, text: str) -> None:
     """Write a text file, in place of one that is there; JobError if that is not possible."""
+    with _said(uri, "can't be written"):
+        files.write_text(uri, text)
+
+
+def delete(uri: str) -> None:
+    """Remove a file, if it is there; JobError if that is not possible."""
+    if exists(uri):
+        with _said(uri, "can't be removed"):
+            system, path = files.locate(uri)
+            system.delete_file(path)
+
+
+@contextmanager
+def _said(uri: str, what: str) -> Iterator[None]:
     try:
-        system, path = _open(spark, uri)
-        stream = system.create(path, True)
-        stream.write(bytearray(text.encode()))
-        stream.close()
-    except Py4JJavaError as error:
-        raise JobError(f"{uri} can't be written: {first_cause(error)}.") from error
-
-
-def delete(spark: SparkSession, uri: str) -> None:
-    """Remove a file, if it is there."""
-    system, path = _open(spark, uri)
-    system.delete(path, False)
+        yield
+    except (OSError, ValueError) as error:  # of text, or of a URI, that is none
+        raise JobError(f"{uri} {what}: {(str(error).strip() or type(error).__name__).splitlines()[0]}.") from error
 
 
 def _open(spark: SparkSession, uri: str) -> tuple[Any, Any]:

@@ -48,13 +48,13 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     """
     view: FeatureView = args.view
     table = OnlineTable(args.keyspace, args.table, args.driver_config)
-    features_version = tables.pinned(spark, args.features, args.features_version)
+    features_version = tables.pinned(args.features, args.features_version)
     online_table.check(spark, table, view)
     rows = _rows(spark, args.features, features_version, args.days, view).persist()
     count = rows.count()
     if not count:
         raise JobError(f"{args.features} has no features of {args.days}: there is nothing to bring online.")
-    newest = tables.version(spark, args.features)
+    newest = tables.version(args.features)
     if newest != features_version and not tables.same(rows, _rows(spark, args.features, newest, args.days, view)):
         # Written now, they would take the place of newer ones that may be online already.
         raise JobError(

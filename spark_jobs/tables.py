@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import math
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
+from feature_store import live_table
 from feature_store.calendar import DayRange
 from spark_jobs import storage
-from spark_jobs.errors import JobError
+from spark_jobs.errors import JobError, is_conflict
 
 DAYS_PER_FILE = 31
 LEAST_ROWS_PER_FILE = 20_000  # some 2 MB: smaller files cost more to open than to read
 CHANGE_FEED = "delta.enableChangeDataFeed"
-COMMIT = re.compile(r"(\d{20})\.json")
+TRIES = 5  # at one commit, while others write other days
+NOTHING_WRITTEN = "nothing of this run was written. Next: run it again."
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,26 @@ class Extent:
     last_day: dt.date | None
 
 
+def overtaken(uri: str) -> str:
+    """Say that another writer was quicker."""
+    return (
+        f"Other runs wrote rows of the same days, or the files that they are in, to {uri} meanwhile; {NOTHING_WRITTEN}"
+    )
+
+
 def name(uri: str) -> str:
     """A table's name in SQL."""
     return "delta.`{}`".format(uri.replace("`", "``"))
 
 
-def exists(spark: SparkSession, uri: str) -> bool:
+def exists(uri: str) -> bool:
     """Tell whether there is a Delta table."""
-    return bool(_commits(spark, uri))
+    return bool(_commits(uri))
 
 
-def version(spark: SparkSession, uri: str) -> int:
+def version(uri: str) -> int:
     """The table's newest version; JobError if there is no table."""
-    if not (commits := _commits(spark, uri)):
+    if not (commits := _commits(uri)):
         raise JobError(f"{uri} is not a Delta table: has the step before this one been run?")
     return max(commits)
 
@@ -51,9 +65,9 @@ def identity(spark: SparkSession, uri: str) -> str:
     return str(spark.sql(f"DESCRIBE DETAIL {name(uri)}").select("id").collect()[0][0])
 
 
-def pinned(spark: SparkSession, uri: str, asked: int | None) -> int:
+def pinned(uri: str, asked: int | None) -> int:
     """The version that was asked for, or the newest where none was; JobError if there is no such version."""
-    newest = version(spark, uri)
+    newest = version(uri)
     if asked is None:
         return newest
     if not 0 <= asked <= newest:
@@ -61,9 +75,9 @@ def pinned(spark: SparkSession, uri: str, asked: int | None) -> int:
     return asked
 
 
-def _commits(spark: SparkSession, uri: str) -> list[int]:
+def _commits(uri: str) -> list[int]:
     # Delta's protocol: one commit, one file of that number. DESCRIBE HISTORY says the same by a Spark job of seconds.
-    found = (COMMIT.fullmatch(file) for file in storage.names(spark, f"{uri.rstrip('/')}/_delta_log"))
+    found = (live_table.COMMIT.fullmatch(file) for file in storage.names(f"{uri.rstrip('/')}/_delta_log"))
     return [int(commit[1]) for commit in found if commit]
 
 
@@ -116,26 +130,52 @@ def replace_days(rows: DataFrame, uri: str, day: str, days: DayRange, number: in
 
     Returns:
         Whether anything was written: a table that has these rows already gets no new version.
+
+    Raises:
+        JobError: another writer has written rows of these days meanwhile; nothing of these rows was.
     """
-    spark = rows.sparkSession
-    there = spark.read.format("delta").load(uri).where(within(day, days)) if exists(spark, uri) else None
+
+    def held() -> DataFrame | None:
+        return read(rows.sparkSession, uri, version(uri)).where(within(day, days)) if exists(uri) else None
+
+    def write() -> None:
+        by_days(rows, day, days, number).mode("overwrite").option("replaceWhere", where).save(uri)
+
+    # Also where there is nothing to replace: of two runs that write the same day, one then fails, as it should.
+    where = f"{day} >= DATE'{days.start}' AND {day} <= DATE'{days.end}'"
+    there = held()
     if there is None or there.isEmpty():
-        _replace(rows, uri, day, days, number)
+        _commit(write, held, there, uri)
         return True
     rows.persist()
     try:
         if there.columns == rows.columns and same(rows, there):
             return False
-        _replace(rows, uri, day, days, number)
+        _commit(write, held, there, uri)
         return True
     finally:
         rows.unpersist()
 
 
-def _replace(rows: DataFrame, uri: str, day: str, days: DayRange, number: int) -> None:
-    # Also where there is nothing to replace: of two runs that write the same day, one then fails, as it should.
-    where = f"{day} >= DATE'{days.start}' AND {day} <= DATE'{days.end}'"
-    by_days(rows, day, days, number).mode("overwrite").option("replaceWhere", where).save(uri)
+def _commit(write: Callable[[], None], held: Callable[[], DataFrame | None], there: DataFrame | None, uri: str) -> None:
+    """Write in place of the rows that are there, if they are what is held.
+
+    Delta on Spark tells writers apart by partitions, which these tables have not: it refuses a commit after that of
+    other days too. So it is tried again, as long as no other writer has touched these days.
+    """
+    for tried in range(1, TRIES + 1):
+        try:
+            write()
+        except (PySparkException, Py4JJavaError) as error:
+            if not is_conflict(error):
+                raise
+            now = held()
+            touched = now is not None and not (now.isEmpty() if there is None else same(now, there))
+            if touched or tried == TRIES:
+                raise JobError(overtaken(uri)) from error
+            log.info("Another run wrote other days to %s meanwhile: trying again.", uri)
+        else:
+            return
 
 
 def same(one: DataFrame, other: DataFrame) -> bool:

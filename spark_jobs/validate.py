@@ -38,8 +38,8 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         VerdictError: a check failed.
     """
     view: FeatureView = args.view
-    readings_version = tables.pinned(spark, args.readings, args.readings_version)
-    features_version = tables.pinned(spark, args.features, args.features_version)
+    readings_version = tables.pinned(args.readings, args.readings_version)
+    features_version = tables.pinned(args.features, args.features_version)
     readings = tables.read(spark, args.readings, readings_version)
     features = tables.read(spark, args.features, features_version)
     described = checks.descriptions(view)
@@ -69,7 +69,7 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
         "readings_version": readings_version,
         "features_version": features_version,
     }
-    storage.write_text(spark, args.report, json.dumps({**verdict, **details}, indent=1) + "\n")
+    storage.write_text(args.report, json.dumps({**verdict, **details}, indent=1) + "\n")
     if failed:
         raise VerdictError(f"Validation failed: {'; '.join(each['message'] for each in failed)}.", verdict)
     return verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 from pyspark.sql import DataFrame
@@ -14,6 +14,7 @@ from feature_store.view import FeatureView
 from spark_jobs import tables
 from spark_jobs.errors import JobError, java_causes
 
+VACUUMED = " (files of versions that are no longer the newest are deleted by VACUUM, after the retention it is given)"
 # As PySpark's error shows what a worker has raised: the whole traceback, of which this is the last line.
 REFUSED = re.compile(r"^feature_store\.\w+\.\w+Error: (.+)$", re.MULTILINE)
 
@@ -44,9 +45,12 @@ def features(readings: DataFrame, view: FeatureView, days: DayRange) -> DataFram
     return ordered.mapInArrow(compute, ", ".join(f"{column.name} {column.type.spark}" for column in view.columns))
 
 
-def check_columns(readings: DataFrame, uri: str, view: FeatureView) -> None:
-    """Refuse a table of readings that lacks a column of the view, or has it in another type, by a JobError."""
-    there = {field.name: field.dataType.simpleString() for field in readings.schema}
+def check_columns(there: Mapping[str, str], uri: str, view: FeatureView) -> None:
+    """Refuse readings, given by their columns and Spark's types, without a column of the view, or with another type.
+
+    Raises:
+        JobError: names the column.
+    """
     for column in view.readings:
         if column.name not in there:
             raise JobError(f"The readings in {uri} have no column {column.name}, which view {view.name} declares.")
@@ -55,6 +59,21 @@ def check_columns(readings: DataFrame, uri: str, view: FeatureView) -> None:
                 f"Column {column.name} of the readings in {uri} is {there[column.name]}, and view {view.name} declares "
                 f"{column.type.spark}."
             )
+
+
+def check_features(there: Mapping[str, str], uri: str, view: FeatureView) -> None:
+    """Refuse a table of features, given by its columns and Spark's types, that is not the view's, by a JobError."""
+    if list(there.items()) != [(column.name, column.type.spark) for column in view.columns]:
+        raise JobError(
+            f"{uri} has other columns than view {view.name} declares. Nothing was written. Next: see how they differ "
+            f"by `python -m feature_store diff {view.name} --table {uri}`."
+        )
+
+
+def no_readings(uri: str, days: DayRange, first: object, last: object) -> str:
+    """Say that there is no reading of the days, and which there are, from a first to a last one or none."""
+    known = f"they go from {first} to {last}" if first else "they are empty"
+    return f"The readings in {uri} have no row of {days}: {known}. Nothing was written."
 
 
 def refusal(error: BaseException) -> str | None:

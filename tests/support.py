@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import subprocess
 import sys
@@ -27,6 +28,17 @@ def free_ports() -> Ports:
             probe.bind((HOST, 0))
             found[field.name] = probe.getsockname()[1]
     return Ports(**found)
+
+
+def committed_on(table: Path, version: int, moment: dt.datetime) -> None:
+    """Let a commit of a Delta table be of another moment than now."""
+    log = table / "_delta_log" / f"{version:020}.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "commitInfo" in action:
+            action["commitInfo"]["timestamp"] = int(moment.timestamp() * 1000)
+    log.write_text("\n".join(map(json.dumps, actions)) + "\n")
+    (log.parent / f".{log.name}.crc").unlink(missing_ok=True)  # Hadoop's, of what was there
 
 
 @contextmanager

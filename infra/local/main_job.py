@@ -185,17 +185,21 @@ def _why(api: AirflowApi, run_id: str, tasks: dict[str, dict[str, Any]]) -> str:
 def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: float) -> Iterator[str]:
     got = {name: api.result(DAG, run_id, name) or {} for name in ("ingest", "featurize", "validate", "sync")}
     took = {task["task_id"]: task["duration"] or 0.0 for task in api.tasks(DAG, run_id)}
-    ingest, featurize, validate, sync = got.values()
+    ingest = got.pop("ingest")
+    # Of each, what it did for every view.
+    featurize, validate, sync = (summary["views"] for summary in got.values())
     yield ""
     yield f"The features of {day} are online ({seconds:.0f} s in all)"
     rows = f"rows of {ingest['files']} new file(s); {ingest['readings_rows']:,} readings in the table"
     yield f"  rows in             {ingest['rows_in']:>12,}   {rows}"
     yield f"  quarantined         {ingest['rows_quarantined']:>12,}   malformed rows, with reason, file and line"
-    same = "" if featurize["rows_written"] else "; the table had all of them already"
-    yield f"  features            {featurize['rows']:>12,}   of {featurize['entities']:,} households{same}"
-    yield f"  features written    {featurize['rows_written']:>12,}"
-    yield f"  validation          {validate['verdict']:>12}   {validate['checks']} checks; report: {validate['report']}"
-    yield f"  rows online         {sync['rows_online']:>12,}   read back from {sync['table']} and equal to Delta"
+    for name, did in featurize.items():
+        same = f"{did['rows_written']:,} written" if did["rows_written"] else "the table had all of them already"
+        yield f"  {name}"
+        yield f"    features          {did['rows']:>12,}   of {did['entities']:,} households; {same}"
+        judged, synced = validate[name], sync[name]
+        yield f"    validation        {judged['verdict']:>12}   {judged['checks']} checks; report: {judged['report']}"
+        yield f"    rows online       {synced['rows_online']:>12,}   read back from {synced['table']}, equal to Delta"
     yield "  seconds             " + "  ".join(
         f"{name} {took[name]:.1f}" for name in STAGES if took.get(name, 0) >= 0.05
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from feature_store import cql, online
+from feature_store import cql, online, registry
 from infra import release
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
@@ -33,7 +33,7 @@ def prepare(stack: Stack, progress: Callable[[str], None]) -> None:
     _make_bucket(s3)
     cassandra.prepare_roles(stack)
     _apply_schema(stack)
-    progress("keyspace and table are there (Keyspaces/*.cql)")
+    progress("keyspace and tables are there (Keyspaces/*.cql)")
     published = release.publish(release.build([stack.ca], stack.home / "release"), BUCKET)
     progress(f"code is published: {published}")
     install_node(stack, published)
@@ -95,7 +95,7 @@ def _make_bucket(s3: S3Client) -> None:
 
 def _apply_schema(stack: Stack) -> None:
     with connect_online(stack) as connection:
-        for name in ("Keyspace.cql", "Table_Schema.cql"):
+        for name in ("Keyspace.cql", *(cql.file(view) for view in registry.views())):
             cql.apply(connection.session, (ROOT / "Keyspaces" / name).read_text())
 
 

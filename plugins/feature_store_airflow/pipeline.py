@@ -7,21 +7,20 @@ from typing import Any
 
 from airflow.sdk import WeightRule, chain, task
 
-from feature_store.energy import ENERGY
+from feature_store import layout, registry
 from feature_store_airflow.create_cluster import CreateClusterOperator
 from feature_store_airflow.plan import PlanSensor
 from feature_store_airflow.settings import (
     CLUSTER_ID,
     END,
     FEATURES,
-    FEATURES_VERSION,
     LANDING,
     READINGS,
-    READINGS_VERSION,
     RUN_FOLDER,
     START,
     load_cluster_spec,
     setting,
+    version,
 )
 from feature_store_airflow.step import NODE_FOLDER, StepOperator
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
@@ -84,8 +83,18 @@ def build_pipeline(*, step_timeout: timedelta) -> None:
     chain(terminate, verdict.as_teardown(setups=create, on_failure_fail_dagrun=True))
 
 
+def _views(*tables: str) -> tuple[str, ...]:
+    """Return the arguments that name all feature views, each with the versions of these tables that it is about."""
+    named: list[str] = []
+    for view in registry.views():
+        named += ["--view", view.name]
+        for table in tables:
+            named += [f"--{table}-version", version(view, table)]
+    return tuple(named)
+
+
 def _steps(timeout: timedelta) -> list[StepOperator]:
-    """Return the steps, first to last."""
+    """Return the steps, first to last. Each is of all views: a step more of each would start a Spark more of each."""
     writes: dict[str, Any] = {
         "pool": LAKE,
         # Of the tasks that wait for the slot the one nearest to its run's end goes first: fewer clusters stand idle.
@@ -103,17 +112,20 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
             **writes,
         ),
         StepOperator(
-            task_id="featurize", job="featurize", arguments=(*tables, *DAYS), execution_timeout=timeout, **writes
+            task_id="featurize",
+            job="featurize",
+            arguments=(*tables, *_views(), *DAYS),
+            execution_timeout=timeout,
+            **writes,
         ),
         StepOperator(
             task_id="validate",
             job="validate",
             arguments=(
                 *tables,
-                *("--readings-version", READINGS_VERSION),
-                *("--features-version", FEATURES_VERSION),
+                *_views("readings", "features"),
                 *DAYS,
-                *("--report", f"{RUN_FOLDER}/validation_report.json"),
+                *("--report", f"{RUN_FOLDER}/{layout.VIEW}/validation_report.json"),
             ),
             execution_timeout=timeout,
         ),
@@ -123,9 +135,9 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
             arguments=(
                 *("--features", FEATURES),
                 # Exactly what was validated.
-                *("--features-version", FEATURES_VERSION),
+                *_views("features"),
                 *("--keyspace", setting("keyspaces.keyspace")),
-                *("--table", ENERGY.name),
+                *("--table", layout.VIEW),
                 *DAYS,
             ),
             # Spark expands the pattern itself; only this job needs the Cassandra connector.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_store import layout
-from feature_store.energy import ENERGY
+from feature_store.view import FeatureView
 
 
 def setting(path: str) -> str:
@@ -20,7 +20,7 @@ POLL_SECONDS = setting("poll_seconds")
 
 LANDING_PREFIX = layout.LANDING
 READINGS = layout.uri(BUCKET, layout.READINGS)
-FEATURES = layout.uri(BUCKET, layout.features(ENERGY))
+FEATURES = layout.uri(BUCKET, layout.FEATURES)
 LANDING = layout.uri(BUCKET, LANDING_PREFIX)
 RUN_FOLDER = f"s3://{BUCKET}/runs/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"
 
@@ -34,10 +34,15 @@ RUN_FOLDER = f"s3://{BUCKET}/runs/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"
 STEP_NAME = "{{ dag.dag_id }}.{{ task.task_id }}.{{ run_id }}.try{{ ti.max_tries - task.retries + 1 }}"
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
-# What featurize has read and what it has left, as Delta versions: the later steps see these, whatever is written since.
-READINGS_VERSION = "{{ ti.xcom_pull(task_ids='featurize')['readings_version'] }}"
-FEATURES_VERSION = "{{ ti.xcom_pull(task_ids='featurize')['features_version'] }}"
 CLUSTER_ID = "{{ ti.xcom_pull(task_ids='create_cluster') or '' }}"
+
+
+def version(view: FeatureView, table: str) -> str:
+    """Return the template of what featurize has read, or has left, for a view: the Delta version of `table`.
+
+    The later steps see these, whatever is written since.
+    """
+    return f"{{{{ ti.xcom_pull(task_ids='featurize')['views']['{view.name}']['{table}_version'] }}}}"
 
 
 def load_cluster_spec() -> dict[str, Any]:

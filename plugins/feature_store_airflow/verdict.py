@@ -10,8 +10,8 @@ from typing import Any
 
 from airflow.sdk import get_current_context
 
+from feature_store import registry
 from feature_store.calendar import DayRange, parse_day
-from feature_store.energy import ENERGY
 from feature_store_airflow.failures import RunIncomplete, failure_of
 
 STEPS = ("ingest", "featurize", "validate", "sync")
@@ -69,17 +69,20 @@ def _marked(task_id: str) -> str:
 
 def describe(plan: Mapping[str, Any], summaries: Mapping[str, Mapping[str, Any]]) -> str:
     """Say in words what a run did, from its plan and its jobs' summaries."""
-    ingest, featurize, validate, sync = (summaries[name] for name in STEPS)
+    ingest = summaries["ingest"]
+    # Of each, what it did for every view.
+    featurize, validate, sync = ([*summaries[name]["views"].values()] for name in STEPS[1:])
     took = ", ".join(f"{name} {summaries[name]['seconds']:.0f} s" for name in STEPS)
     did = (
         f"{plan['start']} to {plan['end']} ({len(plan['days'])} day(s)): "
         f"{ingest['rows_in']:,} rows read from {ingest['files']} file(s), {ingest['rows_quarantined']:,} quarantined; "
-        f"{featurize['rows_written']:,} rows of features written for {featurize['entities']:,} entities; "
-        f"validation {validate['verdict']} ({validate['checks']} checks); "
-        f"{sync['rows_online']:,} rows online and equal. {took}."
+        f"{sum(view['rows_written'] for view in featurize):,} rows of features written for "
+        f"{max(view['entities'] for view in featurize):,} entities, of {len(featurize)} view(s); "
+        f"validation passed ({sum(view['checks'] for view in validate)} checks); "
+        f"{sum(view['rows_online'] for view in sync):,} rows online and equal. {took}."
     )
-    # The table's first version is this run's own: there are no features of other days.
-    stale = None if featurize["features_version"] == 0 else _advice(plan, ingest)
+    # A table's first version is this run's own: there are no features of other days.
+    stale = None if all(view["features_version"] == 0 for view in featurize) else _advice(plan, ingest)
     return f"{did}\n{stale}" if stale else did
 
 
@@ -106,7 +109,8 @@ def stale_features(plan: Mapping[str, Any] | None, ingest: Mapping[str, Any] | N
     changed = DayRange(parse_day(ingest["first_day_changed"]), parse_day(ingest["last_day_changed"]))
     # Features are of days that have readings; the last changed day is one, or was before a file withdrew its readings.
     newest = parse_day(ingest["last_day"]) if ingest["last_day"] else changed.end
-    last = max(changed.end, min(ENERGY.longest.last_day(changed.end), newest))
+    reached = max(view.longest.last_day(changed.end) for view in registry.views())
+    last = max(changed.end, min(reached, newest))
     yesterday = today - dt.timedelta(days=1)
     if changed.start > yesterday:
         return None

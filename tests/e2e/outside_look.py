@@ -1,4 +1,7 @@
-"""Compare Delta, the online table and an independent computation of one day, knowing only what `make -s env` prints."""
+"""Compare Delta, the online tables and an independent computation of one day, knowing only what `make -s env` prints.
+
+Of the two views whose windows and aggregates are written down here once more, in DuckDB's SQL.
+"""
 
 import datetime as dt
 import math
@@ -15,13 +18,30 @@ from deltalake import DeltaTable
 
 day, csvs = dt.date.fromisoformat(sys.argv[1]), sys.argv[2:]
 MEASURES = ["energy_median", "energy_mean", "energy_max", "energy_count", "energy_std", "energy_sum", "energy_min"]
-WINDOWS = {"3months": 3, "6months": 6, "1yr": 12}
-AGGREGATES = {
-    "energy_sum": "sum(energy_sum)",
-    "energy_count": "sum(energy_count)",
-    "energy_max": "max(energy_max)",
-    "energy_mean": "avg(energy_mean)",
-    "energy_stddev": "stddev_samp(energy_sum)",
+# Of each view: the measures that a row carries, its windows and its aggregates.
+VIEWS = {
+    "energy_data_features": (
+        MEASURES,
+        {"3months": "3 MONTH", "6months": "6 MONTH", "1yr": "12 MONTH"},
+        {
+            "energy_sum": "sum(energy_sum)",
+            "energy_count": "sum(energy_count)",
+            "energy_max": "max(energy_max)",
+            "energy_mean": "avg(energy_mean)",
+            "energy_stddev": "stddev_samp(energy_sum)",
+        },
+    ),
+    "energy_recent_features": (
+        ["energy_sum"],
+        {"7days": "6 DAY", "28days": "27 DAY"},
+        {
+            "energy_sum_min": "min(energy_sum)",
+            "energy_sum_max": "max(energy_sum)",
+            "energy_sum_mean": "avg(energy_sum)",
+            "energy_sum_stddev": "stddev_samp(energy_sum)",
+            "days_seen": "count(*)",
+        },
+    ),
 }
 
 
@@ -31,7 +51,7 @@ def close(a, b):
     return a == b
 
 
-def independent():
+def independent(measures, windows, aggregates):
     rows = duckdb.read_csv(csvs, all_varchar=True, ignore_errors=True)
     entity = "household_id" if "household_id" in rows.columns else "LCLid"
     casts = ", ".join(f"try_cast({m} AS {'BIGINT' if m == 'energy_count' else 'DOUBLE'}) AS {m}" for m in MEASURES)
@@ -43,11 +63,11 @@ def independent():
     )
     assert readings is not None
     frames = ", ".join(
-        f"{expression} FILTER (WHERE day_date >= DATE '{day}' - INTERVAL {months} MONTH) AS {name}_{window}"
-        for name, expression in AGGREGATES.items()
-        for window, months in WINDOWS.items()
+        f"{expression} FILTER (WHERE day_date >= DATE '{day}' - INTERVAL {reach}) AS {name}_{window}"
+        for name, expression in aggregates.items()
+        for window, reach in windows.items()
     )
-    today = ", ".join(f"max({m}) FILTER (WHERE day_date = DATE '{day}') AS {m}" for m in MEASURES)
+    today = ", ".join(f"max({m}) FILTER (WHERE day_date = DATE '{day}') AS {m}" for m in measures)
     found = duckdb.sql(
         f"SELECT id, {today}, {frames} FROM readings WHERE day_date <= DATE '{day}'"
         f" GROUP BY id HAVING max(day_date) = DATE '{day}'"
@@ -55,8 +75,9 @@ def independent():
     return {row[0]: dict(zip(found.columns, row, strict=True)) | {"day_date": day} for row in found.fetchall()}
 
 
-def offline():
-    table = DeltaTable(os.environ["FEATURES_URI"], storage_options=endpoint())
+def offline(view):
+    uri = f"s3://{os.environ['FEATURE_STORE_BUCKET']}/delta/{view}"
+    table = DeltaTable(uri, storage_options=endpoint())
     rows = table.to_pyarrow_table(filters=[("day_date", "=", day)]).to_pylist()
     found = {row["id"]: row for row in rows}
     assert len(found) == len(rows), "Delta has a household twice"
@@ -67,7 +88,7 @@ def endpoint():
     return {"AWS_ENDPOINT_URL": os.environ.get("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT_URL"])}
 
 
-def online(ids):
+def online(view, ids):
     profile = ExecutionProfile(consistency_level=ConsistencyLevel.LOCAL_QUORUM, row_factory=dict_factory)
     cluster = Cluster(
         [os.environ["KEYSPACES_HOST"]],
@@ -78,31 +99,27 @@ def online(ids):
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
     session = cluster.connect()
-    query = session.prepare("SELECT * FROM feature_store.energy_data_features WHERE id = ? AND day_date = ?")
+    query = session.prepare(f"SELECT * FROM feature_store.{view} WHERE id = ? AND day_date = ?")
     rows = [session.execute(query, (entity, day)).one() for entity in ids]
     cluster.shutdown()
     return {row["id"]: row | {"day_date": row["day_date"].date()} for row in rows if row}
 
 
-expected, delta = independent(), offline()
-served = online(expected)
-assert expected, f"no readings of {day}"
-assert delta.keys() == expected.keys(), (len(delta), len(expected), list(delta.keys() ^ expected.keys())[:5])
-assert served.keys() == expected.keys(), (len(served), len(expected), list(served.keys() ^ expected.keys())[:5])
-for entity, row in expected.items():
-    assert delta[entity].keys() == row.keys() == served[entity].keys(), (
-        delta[entity].keys(),
-        row.keys(),
-        served[entity].keys(),
-    )
-    for column, value in row.items():
-        assert close(delta[entity][column], value), (entity, column, "delta", delta[entity][column], "expected", value)
-        assert served[entity][column] == delta[entity][column], (
-            entity,
-            column,
-            "online",
-            served[entity][column],
-            "delta",
-            delta[entity][column],
-        )
-print(f"{len(expected)} rows agree")
+def compare(view):
+    expected, delta = independent(*VIEWS[view]), offline(view)
+    served = online(view, expected)
+    assert expected, f"no readings of {day}"
+    for name, there in (("delta", delta), ("online", served)):
+        assert there.keys() == expected.keys(), (view, name, len(there), list(there.keys() ^ expected.keys())[:5])
+    for entity, row in expected.items():
+        offline_row, online_row = delta[entity], served[entity]
+        assert offline_row.keys() == row.keys() == online_row.keys(), (view, offline_row.keys(), online_row.keys())
+        for column, value in row.items():
+            assert close(offline_row[column], value), (view, entity, column, "delta", offline_row[column], value)
+            assert online_row[column] == offline_row[column], (view, entity, column, "online", online_row[column])
+    print(f"{view}: {len(expected)} rows agree")
+
+
+assert os.environ["FEATURES_URI"] == f"s3://{os.environ['FEATURE_STORE_BUCKET']}/delta/energy_data_features"
+for each in VIEWS:
+    compare(each)

@@ -11,6 +11,7 @@ import subprocess
 import psutil
 import pytest
 
+from feature_store import registry
 from infra.local.settings import MARK, ROOT
 from tests.e2e.conftest import BROWSER, DAILY, Live, Rerun, generated, outside_look
 
@@ -37,7 +38,10 @@ def test_the_main_job_shows_each_stage_and_a_household(live: Live) -> None:
     generated_up_to = re.findall(r"generated [\d,]+ readings of households up to (\S+)", shown)
     assert generated_up_to == [live.day.isoformat()]
     assert f"its latest features are of {live.day}" in shown
-    assert "validation                passed" in shown
+    for view in registry.views():
+        assert re.search(rf"^  {view.name}\n    features +[\d,]+ .*\n    validation +passed ", shown, re.MULTILINE), (
+            shown
+        )
     assert live.stack.airflow_url in shown
 
 
@@ -46,9 +50,11 @@ def test_delta_online_and_an_independent_computation_agree(live: Live) -> None:
 
 
 def test_rerunning_the_day_changes_no_row(live: Live, rerun: Rerun) -> None:
-    first, second = (live.api.result(DAILY, run_id, "featurize") for run_id in (rerun.first, rerun.second))
-    assert second["rows"] == first["rows"] > 0
-    assert second["features_version"] == first["features_version"], "a rerun committed the same rows again"
+    first, second = (live.api.result(DAILY, run_id, "featurize")["views"] for run_id in (rerun.first, rerun.second))
+    assert list(first) == [view.name for view in registry.views()]
+    for name, did in first.items():
+        assert second[name]["rows"] == did["rows"] > 0
+        assert second[name]["features_version"] == did["features_version"], "a rerun committed the same rows again"
     ingested = live.api.result(DAILY, rerun.second, "ingest")
     assert (ingested["files"], ingested["rows_in"]) == (0, 0)
 

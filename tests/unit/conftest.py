@@ -40,7 +40,12 @@ SETTINGS = {
     "service_role": "feature-store-emr",
     "poll_seconds": 0,
 }
-FEATURIZED = {"readings_version": 7, "features_version": 5}
+FEATURIZED = {
+    "views": {
+        "energy_data_features": {"readings_version": 7, "features_version": 5},
+        "energy_recent_features": {"readings_version": 8, "features_version": 6},
+    }
+}
 PLAN = {"start": "2014-02-26", "end": "2014-02-27", "days": ["2014-02-26", "2014-02-27"]}
 
 

@@ -32,7 +32,7 @@ NEVER = {
     "benchmarks": {"airflow", "boto3"},
 }
 # The modules of the domain that compute features, of numpy and Arrow.
-COMPUTING = {"arrow_readings", "blocks", "compute", "folds", "kernel", "inputs", "landed_csv", "leaks"}
+COMPUTING = {"arrow_readings", "blocks", "compute", "files", "folds", "kernel", "inputs", "landed_csv", "leaks"}
 
 
 def imports(file: Path) -> set[str]:

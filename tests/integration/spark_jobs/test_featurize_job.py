@@ -7,17 +7,29 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from spark_jobs import featurize, tables
+from feature_store import arrow_readings
+from feature_store.energy import ENERGY
+from infra.local import generate
+from spark_jobs import featurize, in_process, tables, watermark
 from spark_jobs.errors import JobError
 from tests.integration.spark_jobs.conftest import Run, reading, save_readings, table
+from tests.support import committed_on
 
 pytestmark = pytest.mark.integration
 
 START = dt.date(2012, 12, 1)
 RANGES = ["2013-01-01..2013-01-12", "2013-01-08..2013-01-20"]
+
+
+@pytest.fixture(params=[in_process.AUTO, in_process.SPARK])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every test of this file is for both: what goes for the one goes for the other."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +140,65 @@ def test_missing_readings_are_named(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_day_lies_in_few_files(
-    spark: SparkSession, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed_readings: Path, engine: str
 ) -> None:
-    monkeypatch.setattr(tables, "LEAST_ROWS_PER_FILE", 1)
-    rows = [reading("A", dt.date(2012, 1, 1) + dt.timedelta(days=n)) for n in range(300)]
-    save_readings(spark, tmp_path / "readings", rows)
-    run(featurize, "2012-01-01..2012-12-31", readings=tmp_path / "readings", features=tmp_path / "features")
-    stored = spark.read.format("delta").load(str(tmp_path / "features"))
-    assert len(stored.inputFiles()) >= 9
-    assert len(stored.where("day_date = DATE'2012-06-15'").select("_metadata.file_path").distinct().collect()) == 1
+    monkeypatch.setattr(tables, "LEAST_ROWS_PER_FILE", 1_000)
+    days = "2013-03-01..2014-02-27"
+    done = run(featurize, days, readings=landed_readings, features=tmp_path / "features")
+    assert done["engine"] == (in_process.PROCESS if engine == in_process.AUTO else engine)
+    files = pa.table(DeltaTable(tmp_path / "features").get_add_actions(flatten=True))
+    spans = zip(files["min.day_date"].to_pylist(), files["max.day_date"].to_pylist(), strict=True)
+    assert 8 <= files.num_rows <= 30
+    assert sum(first <= dt.date(2013, 6, 15) <= last for first, last in spans) <= 2
+
+
+def test_both_engines_write_the_same_table_and_go_on_with_each_others(
+    spark: SparkSession, run: Run, tmp_path: Path, landed_readings: Path, engine: str
+) -> None:
+    """Not a row, a bit, a column or a type differs, nor does what is known of the table: neither has anything to do."""
+    days, features = "2014-01-30..2014-02-27", tmp_path / "features"
+    made = run(featurize, days, readings=landed_readings, features=features)
+    known, held = watermark.read(str(features)), spark.read.format("delta").load(str(features)).schema
+    other = in_process.PROCESS if engine == in_process.SPARK else in_process.SPARK
+    again = run(featurize, days, readings=landed_readings, features=features, engine=other)
+    assert (made["engine"] == other, again["engine"]) == (False, other)
+    assert again == {**made, "engine": other, "rows_written": 0}
+    assert watermark.read(str(features)) == known
+    assert [(field.name, field.dataType.simpleString()) for field in held] == [
+        (column.name, column.type.spark) for column in ENERGY.columns
+    ]
+    replaced = run(featurize, "2014-01-29..2014-02-10", readings=landed_readings, features=features, engine=other)
+    assert replaced["features_version"] == made["features_version"] + 1
+    assert len(table(spark, features)) > made["rows"]
+
+
+def test_readings_as_they_were_known_on_a_day(
+    spark: SparkSession, readings: Path, run: Run, tmp_path: Path, engine: str
+) -> None:
+    changed, days = tmp_path / "readings", "2013-01-01..2013-01-03"
+    shutil.copytree(readings, changed)
+    committed_on(changed, 0, dt.datetime(2013, 1, 10, 12, tzinfo=dt.UTC))
+    spark.sql(f"UPDATE delta.`{changed}` SET energy_sum = 50 WHERE day_date = '2012-12-31'")
+    committed_on(changed, 1, dt.datetime(2013, 1, 20, 12, tzinfo=dt.UTC))
+    now, then = (tmp_path / name for name in ("now", "then"))
+    run(featurize, days, readings=changed, features=now)
+    done = run(featurize, days, readings=changed, features=then, known_on=dt.date(2013, 1, 19))
+    assert (done["readings_version"], done["engine"] == in_process.SPARK) == (0, engine == in_process.SPARK)
+    run(featurize, days, readings=readings, features=tmp_path / "before")
+    assert table(spark, then) == table(spark, tmp_path / "before") != table(spark, now)
+    with pytest.raises(JobError, match=r"has no version of 2013-01-09 or before.* 2013-01-10 12:00 UTC"):
+        run(featurize, days, readings=changed, features=then, known_on=dt.date(2013, 1, 9))
+    for file in DeltaTable(changed, version=0).file_uris():
+        Path(file).unlink()
+    with pytest.raises(JobError, match=r"are deleted by VACUUM.* Nothing was written"):
+        run(featurize, days, readings=changed, features=then, known_on=dt.date(2013, 1, 19))
+
+
+@pytest.fixture(scope="module")
+def landed_readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Readings of 60 households and two years, in one file."""
+    path = tmp_path_factory.mktemp("landed") / "readings"
+    landed = generate.generate(dt.date(2014, 2, 27), households=60, days=730)
+    names = {"household_id": "id", "day": "day_date"}
+    write_deltalake(path, landed.rename(names).to_arrow().cast(arrow_readings.schema(ENERGY.readings)))
+    return path

@@ -11,6 +11,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from jinja2 import UndefinedError
 
+from feature_store import registry
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,13 +114,26 @@ def test_a_cleared_run_may_take_its_cluster_that_still_lives(bag, render, contex
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_what_was_validated_is_what_is_synced(bag, render, context_of, dag_id) -> None:
-    def versions(task_id: str) -> dict[str, str]:
+    def of_views(task_id: str) -> list[tuple[str, str]]:
         arguments = render(dag_id, task_id).steps[0]["HadoopJarStep"]["Args"]
-        return {name: arguments[at + 1] for at, name in enumerate(arguments) if name.endswith("-version")}
+        told = ("--view", "--readings-version", "--features-version")
+        return [(name, arguments[at + 1]) for at, name in enumerate(arguments) if name in told]
 
-    assert versions("validate") == {"--readings-version": "7", "--features-version": "5"}
-    assert versions("sync") == {"--features-version": "5"}
-    assert versions("ingest") == versions("featurize") == {}
+    one, other = ("--view", "energy_data_features"), ("--view", "energy_recent_features")
+    assert of_views("validate") == [
+        *(one, ("--readings-version", "7"), ("--features-version", "5")),
+        *(other, ("--readings-version", "8"), ("--features-version", "6")),
+    ]
+    assert of_views("sync") == [one, ("--features-version", "5"), other, ("--features-version", "6")]
+    assert of_views("featurize") == [one, other]
+    assert of_views("ingest") == []
+
+
+@pytest.mark.parametrize("task_id", ["featurize", "validate", "sync"])
+def test_every_declared_view_is_worked_for(render, task_id) -> None:
+    arguments = render("feature_store_daily", task_id).steps[0]["HadoopJarStep"]["Args"]
+    named = [arguments[at + 1] for at, name in enumerate(arguments) if name == "--view"]
+    assert named == [view.name for view in registry.views()]
 
 
 @pytest.mark.parametrize("task_id", ["validate", "sync"])

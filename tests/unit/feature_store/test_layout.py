@@ -25,7 +25,8 @@ def test_the_dags_and_make_env_name_the_same_places(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FEATURE_STORE_HOME", str(tmp_path))
     printed = command.environment(Stack.from_environment())
     assert printed["READINGS_URI"] == settings.READINGS.replace(settings.BUCKET, BUCKET)
-    assert printed["FEATURES_URI"] == settings.FEATURES.replace(settings.BUCKET, BUCKET)
+    of_first = settings.FEATURES.replace(layout.VIEW, ENERGY.name)
+    assert printed["FEATURES_URI"] == of_first.replace(settings.BUCKET, BUCKET)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a b.csv", "2014-02-27.csv"])

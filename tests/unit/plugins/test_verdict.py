@@ -26,9 +26,15 @@ SUMMARIES = {
         "last_day_changed": "2014-02-27",
         "seconds": 10.4,
     },
-    "featurize": {"rows_written": 111, "entities": 56, "seconds": 20.6, "features_version": 5},
-    "validate": {"verdict": "passed", "checks": 9, "seconds": 5},
-    "sync": {"rows_online": 111, "seconds": 7},
+    "featurize": {
+        "seconds": 20.6,
+        "views": {
+            "a": {"rows_written": 111, "entities": 56, "features_version": 5},
+            "b": {"rows_written": 0, "entities": 55, "features_version": 0},
+        },
+    },
+    "validate": {"seconds": 5, "views": {"a": {"checks": 9}, "b": {"checks": 8}}},
+    "sync": {"seconds": 7, "views": {"a": {"rows_online": 111}, "b": {"rows_online": 100}}},
 }
 
 
@@ -64,7 +70,8 @@ def test_a_good_run_says_what_it_did(judge, caplog) -> None:
         said = judge(GOOD)
     assert said == (
         "2014-02-26 to 2014-02-27 (2 day(s)): 12,345 rows read from 2 file(s), 3 quarantined; "
-        "111 rows of features written for 56 entities; validation passed (9 checks); 111 rows online and equal. "
+        "111 rows of features written for 56 entities, of 2 view(s); validation passed (17 checks); "
+        "211 rows online and equal. "
         "ingest 10 s, featurize 21 s, validate 5 s, sync 7 s."
     )
     assert said in caplog.text
@@ -139,7 +146,8 @@ class TestReadingsOfOtherDays:
         return run
 
     def test_there_are_no_features_of_them_before_the_first_run(self, judge) -> None:
-        first = SUMMARIES["featurize"] | {"features_version": 0}
+        made = {"rows_written": 1, "entities": 1, "features_version": 0}
+        first = {"seconds": 1, "views": {"a": made, "b": made}}
         assert len(judge(GOOD, returned={"featurize": first}, **LATE).splitlines()) == 1
 
     def test_are_told_with_the_command_that_computes_their_features(self, judge) -> None:

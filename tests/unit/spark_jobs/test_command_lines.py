@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from feature_store import registry
+from feature_store.energy import ENERGY
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,10 +65,44 @@ def test_a_missing_argument_is_named(job: str) -> None:
     assert NEEDED[job][0] in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("job", "arguments", "message"),
+    [
+        ("featurize", ["--features", "f"], "--features takes {view} in it where there are several views"),
+        ("validate", ["--features", "{view}", "--report", "p"], "--report takes {view} in it"),
+        ("sync", ["--features", "{view}", "--table", "t"], "--table takes {view} in it"),
+        ("sync", ["--features", "{view}", "--table", "{view}", "--features-version", "1"], "once for each --view"),
+        ("sync", ["--features", "{view}", "--table", "{view}", "--view", ENERGY.name], "names a view twice"),
+        ("featurize", ["--features", "{view}", "--view", "wheather"], "There is no feature view 'wheather'"),
+    ],
+)
+def test_several_views_keep_apart_what_is_theirs(job: str, arguments: list[str], message: str) -> None:
+    both = [part for view in registry.views()[:2] for part in ("--view", view.name)]
+    days = ["--start", "2013-02-01", "--end", "2013-02-01"]
+    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job], *arguments, *both, *days)
+    assert shown.returncode == 2, shown.stderr
+    assert message in shown.stderr
+
+
 def test_featurize_without_anything_to_do_says_what_to_give() -> None:
     shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"])
     assert shown.returncode == 2
     assert "give --start and --end, or --changed, or all of them" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--known-on", "2999-01-01"], "--known-on 2999-01-01 is not over yet"),
+        (["--known-on", "2014-02-01", "--changed"], "give one of them"),
+        (["--known-on", "soon"], "'soon' is not a day"),
+    ],
+)
+def test_featurize_refuses_a_day_of_which_nothing_can_be_known(arguments: list[str], message: str) -> None:
+    days = ["--start", "2013-02-01", "--end", "2013-02-01"]
+    shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"], *days, *arguments)
+    assert shown.returncode == 2
+    assert message in shown.stderr
 
 
 def test_maintain_is_of_tables_and_of_no_days() -> None:

@@ -171,9 +171,9 @@ class Ran:
     def __init__(self, verdict: str | None) -> None:
         self.returned = {
             "ingest": {"files": 1, "readings_rows": 48, "rows_in": 48, "rows_quarantined": 0},
-            "featurize": {"rows": 1, "rows_written": 1, "entities": 1},
-            "validate": {"verdict": "passed", "checks": 9, "report": "s3://lake/report.json"},
-            "sync": {"rows_online": 1, "table": "t"},
+            "featurize": {"views": {"v": {"rows": 1, "rows_written": 1, "entities": 1}}},
+            "validate": {"views": {"v": {"verdict": "passed", "checks": 9, "report": "s3://lake/report.json"}}},
+            "sync": {"views": {"v": {"rows_online": 1, "table": "t"}}},
             "verdict": verdict,
         }
 
