@@ -32,7 +32,13 @@ def spark_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SPARK_CONF_DIR as the set-up makes it for jobs that are started by hand."""
     folder = tmp_path_factory.mktemp("spark-conf")
     # The tests are many small queries: compiling them well takes longer than running them.
-    quick = {"spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+    quick = {
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        # One session for hundreds of jobs: what Spark keeps of each, for a UI that is off, would fill the heap.
+        "spark.driver.memory": "4g",
+        **{f"spark.ui.retained{what}": "10" for what in ("Jobs", "Stages", "Tasks", "DeadExecutors")},
+        "spark.sql.ui.retainedExecutions": "10",
+    }
     (folder / "spark-defaults.conf").write_text(properties_text({**spark_defaults(BY_HAND), **quick}))
     return folder
 
@@ -45,6 +51,15 @@ def spark(spark_conf: Path) -> Iterator[SparkSession]:
         session = SparkSession.builder.appName("tests").getOrCreate()
     yield session
     session.stop()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten(spark: SparkSession) -> Iterator[None]:
+    """After each file of tests, what Spark and Delta hold of its tables is let go: a job's own process ends instead."""
+    yield
+    spark.catalog.clearCache()
+    jvm: Any = spark._jvm
+    jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
 
 
 @pytest.fixture
