@@ -36,6 +36,8 @@ def spark_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         # One session for hundreds of jobs: what Spark keeps of each, for a UI that is off, would fill the heap.
         "spark.driver.memory": "4g",
+        # What was broadcast is let go only after a collection of the heap, which a large one puts off.
+        "spark.cleaner.periodicGC.interval": "2min",
         **{f"spark.ui.retained{what}": "10" for what in ("Jobs", "Stages", "Tasks", "DeadExecutors")},
         "spark.sql.ui.retainedExecutions": "10",
     }
