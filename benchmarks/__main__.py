@@ -6,9 +6,9 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import features, measure, report
+from benchmarks import features, measure, report, validation
 
-ALL = {"features": features}
+ALL = {"features": features, "validation": validation}
 
 
 def main() -> int:

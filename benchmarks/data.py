@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -22,17 +22,29 @@ LONDON = ROOT.parent / "shared" / "data" / "smart-meters-in-london" / "daily_dat
 LAST_DAY = dt.date(2014, 2, 27)
 HOUSEHOLDS = 5_500
 DAYS = 736  # of these households: 3.5 million readings
+MANY, PART = 550_000, 25_000  # households, and how many of them are made at a time
+YEAR = 366
 
 
 def generated(times: int) -> Path:
     """Make, once, a Delta table of readings of `times` the history, up to LAST_DAY."""
-    return _once(f"readings_{times}x", lambda: generate.generate(LAST_DAY, households=HOUSEHOLDS, days=DAYS * times))
+    return _once(f"readings_{times}x", lambda: [generate.generate(LAST_DAY, households=HOUSEHOLDS, days=DAYS * times)])
+
+
+def many() -> Path:
+    """Make, once, a Delta table of the last year's readings of MANY households: some 180 million, 4 GB."""
+
+    def parts() -> Iterator[pl.DataFrame]:
+        for first in range(1, MANY, PART):
+            yield generate.generate(LAST_DAY, households=PART, days=YEAR, first_household=first)
+
+    return _once("readings_many", parts)
 
 
 def london() -> Path | None:
     """Make, once, a Delta table of the London readings; None where they are not on this machine."""
     files = sorted(LONDON.glob("block_*.csv.gz"))
-    return _once("readings_london", lambda: pl.read_csv(files, try_parse_dates=True)) if files else None
+    return _once("readings_london", lambda: [pl.read_csv(files, try_parse_dates=True)]) if files else None
 
 
 def rows(table: Path, of: DayRange) -> int:
@@ -53,13 +65,14 @@ def link(table: Path, to: Path) -> None:
     shutil.copytree(table, to, copy_function=lambda source, target: Path(target).hardlink_to(source))
 
 
-def _once(name: str, make: Callable[[], pl.DataFrame]) -> Path:
+def _once(name: str, make: Callable[[], Iterable[pl.DataFrame]]) -> Path:
     table = DATA / name
     if not table.exists():
-        part = table.with_name(f".{name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        _write(make(), part)
-        part.rename(table)
+        whole = table.with_name(f".{name}.part")
+        shutil.rmtree(whole, ignore_errors=True)
+        for part in make():
+            _write(part, whole)
+        whole.rename(table)
     return table
 
 

@@ -52,7 +52,7 @@ def cases(say: Callable[[str], None]) -> Iterator[Case]:
         yield _newest(f"ours_day_{times}x", table, held[times], 1)
     # Where the readings do not fit into one process: the same rows by Spark.
     for times, table in readings.items():
-        yield _newest(f"ours_spark_day_{times}x", table, held[times], 1, _featurize(table, NEWEST, SPARK))
+        yield _newest(f"ours_spark_day_{times}x", table, held[times], 1, featurize(table, NEWEST, SPARK))
     yield _newest("ours_range30", readings[1], held[1], 30)
     command = [*_rival("floor_day", readings[1]), "--day", str(data.LAST_DAY)]
     yield _newest("floor_day", readings[1], held[1], 1, command)
@@ -62,8 +62,8 @@ def _full(readings: Path, prefix: str, runs: int) -> Iterator[Case]:
     rows = data.recorded_rows(readings)
     names = ("original_full", "spark_range_full", "duckdb_full", "polars_full", "floor_full", "ours_in_process_full")
     commands = {
-        "ours_full": _featurize(readings, data.days(readings)),
-        "ours_spark_full": _featurize(readings, data.days(readings), SPARK),
+        "ours_full": featurize(readings, data.days(readings)),
+        "ours_spark_full": featurize(readings, data.days(readings), SPARK),
         **{name: _rival(name, readings) for name in names},
     }
     for name, command in commands.items():
@@ -72,10 +72,10 @@ def _full(readings: Path, prefix: str, runs: int) -> Iterator[Case]:
             f"{prefix}{name}",
             [*command, "--features", str(out)],
             rows,
-            before=_remover(out),
-            after=_checker(out, rows),
+            before=remover(out),
+            after=checker(out, rows),
             runs=runs,
-            environment=_spark(),
+            environment=spark(),
         )
 
 
@@ -85,12 +85,12 @@ def _newest(name: str, readings: Path, held: Path, days: int, command: Sequence[
     out = WORK / name
     return Case(
         name,
-        [*(command or _featurize(readings, asked)), "--features", str(out)],
+        [*(command or featurize(readings, asked)), "--features", str(out)],
         data.rows(readings, asked),
         before=lambda: data.link(_without(held, asked), out),
-        after=_checker(out, data.recorded_rows(readings)),
+        after=checker(out, data.recorded_rows(readings)),
         runs=5,
-        environment=_spark(),
+        environment=spark(),
     )
 
 
@@ -101,8 +101,8 @@ def _computed(readings: Path, name: str, say: Callable[[str], None]) -> Path:
         say(f"data: {name}")
         part = table.with_name(f".{name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        command = [*_featurize(readings, data.days(readings)), "--features", str(part)]
-        run_once(Case(name, command, 1, environment=_spark()), LOGS)
+        command = [*featurize(readings, data.days(readings)), "--features", str(part)]
+        run_once(Case(name, command, 1, environment=spark()), LOGS)
         part.rename(table)
     return table
 
@@ -118,7 +118,8 @@ def _without(held: Path, days: DayRange) -> Path:
     return table
 
 
-def _featurize(readings: Path, days: DayRange, engine: str = AUTO) -> Sequence[str]:
+def featurize(readings: Path, days: DayRange, engine: str = AUTO) -> Sequence[str]:
+    """The command that computes some days; it lacks --features."""
     how = ["--start", str(days.start), "--end", str(days.end), "--engine", engine]
     return [sys.executable, "-m", "spark_jobs.featurize", "--readings", str(readings), *how]
 
@@ -127,11 +128,12 @@ def _rival(name: str, readings: Path) -> Sequence[str]:
     return [sys.executable, "-m", "benchmarks.rivals", name, "--readings", str(readings)]
 
 
-def _remover(table: Path) -> Callable[[], None]:
+def remover(table: Path) -> Callable[[], None]:
+    """Take a table of the time before away."""
     return lambda: shutil.rmtree(table, ignore_errors=True)
 
 
-def _checker(table: Path, rows: int) -> Callable[[str], Mapping[str, float]]:
+def checker(table: Path, rows: int) -> Callable[[str], Mapping[str, float]]:
     """Check that the output has its rows, and read what a job of ours says of its own time."""
 
     def check(said: str) -> Mapping[str, float]:
@@ -144,7 +146,7 @@ def _checker(table: Path, rows: int) -> Callable[[str], Mapping[str, float]]:
     return check
 
 
-def _spark() -> Mapping[str, str]:
+def spark() -> Mapping[str, str]:
     """The configuration that jobs have on this machine when they are started by hand."""
     folder = WORK / "spark-conf"
     folder.mkdir(parents=True, exist_ok=True)

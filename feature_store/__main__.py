@@ -6,11 +6,13 @@ Exit status: 0 done; 1 diff found a difference; 2 bad arguments, a wrong declara
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
 from feature_store import cql, describe, live_table, registry, table_schema
+from feature_store.calendar import DayRange, parse_day
 from feature_store.view import FeatureView, ViewError
 
 DONE, DIFFERS, BAD = 0, 1, 2
@@ -56,7 +58,22 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--json", action="store_true", help="as JSON, as Delta and Spark have it")
     diff = add("diff", _diff, "compare a declaration with a live Delta table: exit status 0 if they agree, 1 if not")
     diff.add_argument("--table", required=True, metavar="URI", help="a path, or s3://bucket/key")
+    verdicts = add("verdicts", _verdicts, "show which days validation has passed, and which it holds back and why")
+    verdicts.add_argument(
+        "--table", required=True, metavar="URI", help="the view's features: a path, or s3://bucket/key"
+    )
+    for name, what in (("--start", "first"), ("--end", "last")):
+        verdicts.add_argument(
+            name, type=_day, metavar="YYYY-MM-DD", help=f"{what} day (default: of all that there are)"
+        )
     return parser
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _list(_: argparse.Namespace) -> tuple[int, str]:
@@ -80,6 +97,24 @@ def _diff(args: argparse.Namespace) -> tuple[int, str]:
     view = registry.view(args.name)
     found = table_schema.differences(view, live_table.schema(args.table))
     return (DIFFERS if found else DONE), _report(view, args.table, found)
+
+
+def _verdicts(args: argparse.Namespace) -> tuple[int, str]:
+    from feature_store.validation import records  # noqa: PLC0415 - Arrow and Delta, which no other command needs
+
+    view = registry.view(args.name)
+    first, last = args.start or dt.date.min, args.end or dt.date.max
+    try:
+        found = records.verdicts(args.table, view, DayRange(first, last))
+    except (records.RecordsError, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - as above
+        return BAD, ""
+    rows = [("day", "verdict", "rows", "failed or warned", "released")]
+    for day, judged in sorted(found.items()):
+        said = ", ".join((*judged.failed, *judged.warned)) or "-"
+        release = f"by {judged.release.by}: {judged.release.reason}" if judged.release else "-"
+        rows.append((str(day), judged.verdict.value, f"{judged.rows:,}", said, release))
+    return DONE, "\n".join(describe.table(rows)) + "\n" if found else f"No day of {view.name} was judged yet.\n"
 
 
 def _report(view: FeatureView, uri: str, found: Sequence[table_schema.Difference]) -> str:

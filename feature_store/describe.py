@@ -19,7 +19,7 @@ def listing(views: Sequence[FeatureView]) -> str:
         (view.name, str(len(view.features)), ", ".join(w.name for w in view.windows), view.description)
         for view in views
     ]
-    return "\n".join(_cut(line) for line in _table(rows)) + "\n"
+    return "\n".join(_cut(line) for line in table(rows)) + "\n"
 
 
 def description(view: FeatureView) -> str:
@@ -36,7 +36,7 @@ def _lines(view: FeatureView) -> Iterator[str]:
     kept = "for ever" if view.retention is None else f"for {view.retention} days after it was last written"
     yield f"{view.name}: {view.description}"
     yield ""
-    yield from _table(
+    yield from table(
         [
             ("key", f"{entity.name} {entity.type.cql}, {day.name} {day.type.cql}: a row is one entity as of one day"),
             ("source", f"{view.source.name}, from landed CSV files"),
@@ -46,12 +46,12 @@ def _lines(view: FeatureView) -> Iterator[str]:
     yield ""
     yield "Windows: the days that a feature as of day d sees, both ends included"
     windows = [(window.name, _first_day(window), "d", str(window.first_day(EXAMPLE))) for window in view.windows]
-    yield from _table([("window", "first day", "last day", f"as of {EXAMPLE}, from"), *windows], "  ")
+    yield from table([("window", "first day", "last day", f"as of {EXAMPLE}, from"), *windows], "  ")
     yield ""
     yield "Columns, and what they are made of: landed CSV column -> reading -> column"
     rows = [("column", "type", "is", "reading", "landed column")]
     rows += [(column.name, column.type.cql, *made) for column, made in zip(view.columns, _made(view), strict=True)]
-    yield from _table(rows, "  ")
+    yield from table(rows, "  ")
 
 
 def _made(view: FeatureView) -> Iterator[tuple[str, str, str]]:
@@ -81,7 +81,8 @@ def _first_day(window: Window) -> str:
     return f"d - {window.whole_days - 1} days" if window.whole_days > 1 else "d"
 
 
-def _table(rows: Sequence[tuple[str, ...]], indent: str = "") -> Iterator[str]:
+def table(rows: Sequence[tuple[str, ...]], indent: str = "") -> Iterator[str]:
+    """Render rows of cells as lines, column below column."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

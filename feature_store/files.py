@@ -36,6 +36,12 @@ def locate(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     return LOCAL, uri
 
 
+def as_uri(uri: str) -> str:
+    """Name a place as delta-rs takes it: a URI, in which a path's own blanks and # are encoded; errors as in locate."""
+    system, path = locate(uri)
+    return Path(path).absolute().as_uri() if system is LOCAL else f"s3://{path}"
+
+
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, in place of one that is there; OSError if that is not possible."""
     system, path = locate(uri)

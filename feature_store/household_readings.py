@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_store.view import Measure, Source, Type
+from feature_store.view import Measure, Source, Type, WholeDay
 
 HOUSEHOLD_READINGS = Source(
     name="readings",
@@ -22,4 +22,7 @@ HOUSEHOLD_READINGS = Source(
     # The kit's file says household_id, the published data set's files LCLid.
     landed_entities=("household_id", "LCLid"),
     landed_day="day",
+    # Half hours.
+    whole_day=WholeDay("energy_count", 48),
+    ascending=(("energy_min", "energy_mean", "energy_max"), ("energy_min", "energy_median", "energy_max")),
 )

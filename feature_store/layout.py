@@ -5,12 +5,17 @@ The jobs are told each place by an argument, so the places are for those who tel
 
 from __future__ import annotations
 
-from feature_store.view import FeatureView
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feature_store.view import FeatureView
 
 VIEW = "{view}"  # stands for the name of each view, where several are named at once
 LANDING = "Dataset/"
 READINGS = "delta/readings"
 FEATURES = f"delta/{VIEW}"  # of each view
+# Beside the features, of all views: what validation has measured of each day, and what it has found.
+METRICS, VERDICTS = "validation_metrics", "validation_verdicts"
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 HIDDEN = ("_", ".")  # to Spark, and so to the ingest step
@@ -20,6 +25,12 @@ LAST_DAY = "last-day"  # metadata of a landed object: the newest day in it, YYYY
 def features(view: FeatureView) -> str:
     """Name the key of a view's Delta table."""
     return FEATURES.replace(VIEW, view.name)
+
+
+def beside(features: str, table: str) -> str:
+    """Name the table of a store of features, by the URI or path of one of its tables of features."""
+    folder, _, _ = features.rstrip("/").rpartition("/")
+    return f"{folder or ('/' if features.startswith('/') else '.')}/{table}"
 
 
 def uri(bucket: str, key: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from feature_store import views as declared
+from feature_store.validation.checks import checks
 from feature_store.view import FeatureView, ViewError
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,10 @@ def _view(package: ModuleType, name: str) -> FeatureView:
         raise ViewError(f"{file}: VIEW is not there or is no FeatureView, and each file declares one.")
     if view.name != name:
         raise ViewError(f"{file}: name of view {view.name} is not its file's, {name}.")
+    try:
+        checks(view)
+    except ViewError as error:
+        raise ViewError(f"{file}: {error}.") from error
     return view
 
 

@@ -24,6 +24,14 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class WholeDay:
+    """How much a whole day of an entity holds: so much of a measure, such as 48 half hours."""
+
+    measure: str
+    holds: int
+
+
+@dataclass(frozen=True)
 class Source:
     """Daily readings: one row per entity and day. Declared once, for all views over them; ViewError if it is wrong.
 
@@ -34,6 +42,9 @@ class Source:
         measures: the daily values. Landed files have them under the same names.
         landed_entities: names that the entity column has in landed files, in one of them one of these.
         landed_day: name that the day column has there.
+        whole_day: which measure tells how much of its day a reading holds; None where none does, and then nobody can
+            tell that a day is incomplete.
+        ascending: measures of which, in each reading, none is less than the one before it.
     """
 
     name: str
@@ -42,6 +53,8 @@ class Source:
     measures: tuple[Measure, ...]
     landed_entities: tuple[str, ...]
     landed_day: str
+    whole_day: WholeDay | None = None
+    ascending: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check the declaration as a whole."""
@@ -64,6 +77,16 @@ class Source:
         for measure in self.measures:
             if measure.type not in NUMBERS:
                 yield f"measures.{measure.name}", "is not a number"
+        known = {measure.name for measure in self.measures}
+        if self.whole_day and self.whole_day.measure not in known:
+            yield "whole_day", f"is of {self.whole_day.measure}, which is none of the measures"
+        if self.whole_day and (type(self.whole_day.holds) is not int or self.whole_day.holds < 1):
+            yield "whole_day", f"holds {self.whole_day.holds!r}: it takes a whole number from 1"
+        for order in self.ascending:
+            if fault := tuple_fault(order, str):
+                yield "ascending", fault
+            elif unknown := [name for name in order if name not in known]:
+                yield "ascending", f"has {unknown[0]}, which is none of the measures"
         if not self.landed_entities:
             yield "landed_entities", "names no entity column of the landed files"
         landed = [("landed_entities", name) for name in self.landed_entities]

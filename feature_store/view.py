@@ -7,13 +7,27 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from feature_store import keyspaces
+from feature_store import keyspaces, layout
+from feature_store.expectations import Expectations, Limit
 from feature_store.function import Function, Type
-from feature_store.source import Measure, Source, ViewError, name_faults, repeated, tuple_fault
+from feature_store.source import Measure, Source, ViewError, WholeDay, name_faults, repeated, tuple_fault
 from feature_store.window import Window
 
 # All that a declaration is made of is imported from here.
-__all__ = ["Aggregation", "Column", "FeatureView", "Function", "Measure", "Source", "Type", "ViewError", "Window"]
+__all__ = [
+    "Aggregation",
+    "Column",
+    "Expectations",
+    "FeatureView",
+    "Function",
+    "Limit",
+    "Measure",
+    "Source",
+    "Type",
+    "ViewError",
+    "WholeDay",
+    "Window",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,7 @@ class FeatureView:
             keeps it for ever. So take more days than an entity may be silent and still be asked for. The Delta table
             keeps everything. A table that was made with a retention never gets rid of its cost: Keyspaces can change
             the days, and can't switch expiry off.
+        expects: limits that a day of features has to keep to go online, beside what must hold of every row.
     """
 
     name: str
@@ -64,6 +79,7 @@ class FeatureView:
     aggregations: tuple[Aggregation, ...]
     takes: tuple[str, ...] | None = None
     retention: int | None = None
+    expects: Expectations = Expectations()  # noqa: RUF009 - it is frozen
 
     def __post_init__(self) -> None:
         """Check the declaration as a whole."""
@@ -82,10 +98,14 @@ class FeatureView:
         yield from repeated([*carried, *features])
         if self.name in self.source.tables:
             yield "name", f"is a table of source {self.source.name} already"
+        if self.name in (layout.METRICS, layout.VERDICTS):
+            yield "name", "is the table of validation's own"
         if fault := keyspaces.columns_fault(len(self.columns) - len(self.keys), self.retention):
             yield "aggregations", fault
         if fault := keyspaces.retention_fault(self.retention):
             yield "retention", fault
+        for name, fault in self.expects.faults():
+            yield f"expects.{name}", fault
 
     def _part_faults(self) -> Iterator[tuple[str, str]]:
         if not self.description.strip():

@@ -121,11 +121,14 @@ class Window:
             return f"add_months({day}, -{self.whole_months})"
         return f"date_sub({day}, {self.whole_days - 1})"
 
+    def reach_sql(self) -> str:
+        """SQL's interval from the window's first day to its last; Spark and DuckDB read it alike."""
+        months = self.whole_months
+        return f"INTERVAL {self.whole_days - 1} DAY" if months is None else f"INTERVAL {months} MONTH"
+
     def frame_sql(self) -> str:
         """SQL's frame of the window, over rows ordered by a date column; Spark and DuckDB read it alike."""
-        months = self.whole_months
-        reach = f"{self.whole_days - 1} DAY" if months is None else f"{months} MONTH"
-        return f"RANGE BETWEEN INTERVAL {reach} PRECEDING AND CURRENT ROW"
+        return f"RANGE BETWEEN {self.reach_sql()} PRECEDING AND CURRENT ROW"
 
     def seen(self, days: DayRange) -> DayRange:
         """The days that the windows as of some days see."""

@@ -70,7 +70,7 @@ def text(day: dt.date | None) -> str | None:
 
 def execute(
     arguments: argparse.ArgumentParser,
-    work: Work,
+    work: Work | None,
     argv: Sequence[str] | None = None,
     refuse: Callable[[argparse.Namespace], str | None] = lambda _: None,
     alone: Alone = lambda _: None,
@@ -78,7 +78,8 @@ def execute(
     """Run a job from its command line to its exit status; the last line on stdout is its summary as JSON.
 
     Bad arguments, and those of which `refuse` says what is wrong with them together, end the process with status 2
-    before there is a JVM. Nor is there one if `alone` does the work without it: it returns the summary, or None.
+    before there is a JVM. Nor is there one if `alone` does the work without it: it returns the summary, or None where
+    that is for `work`; a job that never needs Spark has no `work`.
 
     A job that has views does its work for one after the other, also after one that failed. Its summary has under
     `views` what it did for each, and, if there is but one, the same beside it.
@@ -125,7 +126,9 @@ def _of_views(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
     return parts
 
 
-def _run(job: str, args: argparse.Namespace, parts: Mapping[str, argparse.Namespace], work: Work, alone: Alone) -> int:
+def _run(
+    job: str, args: argparse.Namespace, parts: Mapping[str, argparse.Namespace], work: Work | None, alone: Alone
+) -> int:
     began = time.monotonic()
     session: list[SparkSession] = []
     done: dict[str, Summary] = {}
@@ -153,12 +156,12 @@ def _run(job: str, args: argparse.Namespace, parts: Mapping[str, argparse.Namesp
 
 
 def _attempt(
-    job: str, args: argparse.Namespace, session: list[SparkSession], work: Work, alone: Alone
+    job: str, args: argparse.Namespace, session: list[SparkSession], work: Work | None, alone: Alone
 ) -> tuple[Summary, str | None]:
     """Do a job's work once; its summary, and why it failed if it did. The session is made by who first needs it."""
     try:
         done = alone(args)
-        if done is None:
+        if done is None and work is not None:
             if not session:
                 session.append(_session(job))
             done = work(session[0], args)
@@ -168,7 +171,7 @@ def _attempt(
         # The process ends here: whatever it was, its whole trace goes to the log and one sentence below it.
         log.exception("%s failed", job)
         return {}, f"unexpected error: {first_cause(unexpected)}"
-    return dict(done), None
+    return dict(done or {}), None
 
 
 def _publish(uri: str | None, summary: Summary) -> str | None:

@@ -7,7 +7,6 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,10 +50,9 @@ def place(uri: str) -> str:
     Raises:
         NotHereError: delta-rs would take it for another place.
     """
-    system, path = files.locate(uri)
-    if "%" in path:
+    if "%" in uri:
         raise NotHereError(f"delta-rs takes the % in {uri} for a sign that is encoded")
-    return Path(path).absolute().as_uri() if system is files.LOCAL else f"s3://{path}"
+    return files.as_uri(uri)
 
 
 def open_table(uri: str, day: str, version: int | None = None) -> DeltaTable:

@@ -14,9 +14,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
-from feature_store.calendar import DayRange
 from feature_store.view import FeatureView
-from spark_jobs import tables
 from spark_jobs.errors import JobError, java_causes
 
 FORMAT = "org.apache.spark.sql.cassandra"
@@ -104,8 +102,8 @@ def write(rows: DataFrame, count: int, table: OnlineTable, view: FeatureView) ->
         shuffled.write.format(FORMAT).options(**table.options).mode("append").save()
 
 
-def compare(rows: DataFrame, days: DayRange, table: OnlineTable, view: FeatureView) -> DataFrame:
-    """Compare Delta's rows of some days with what is online for these days, both ways and in every value.
+def compare(rows: DataFrame, chosen: Column, table: OnlineTable, view: FeatureView) -> DataFrame:
+    """Compare Delta's rows of the days that are chosen with what is online of them, both ways and in every value.
 
     The days are chosen by the server, but over all entities: it goes through the whole table, at a cost.
 
@@ -114,7 +112,7 @@ def compare(rows: DataFrame, days: DayRange, table: OnlineTable, view: FeatureVi
     """
     keys = [column.name for column in view.keys]
     mine = rows.withColumn("in_delta", F.lit(True)).alias("mine")
-    other = _read(rows.sparkSession, table).where(tables.within(view.day, days)).withColumn("is_online", F.lit(True))
+    other = _read(rows.sparkSession, table).where(chosen).withColumn("is_online", F.lit(True))
     joined = mine.join(
         other.alias("other"), on=[F.col(f"mine.{key}") == F.col(f"other.{key}") for key in keys], how="full_outer"
     )

@@ -75,10 +75,12 @@ def _mixed(word: Words) -> Words:
     return word ^ (word >> np.uint64(31))
 
 
-def generate(last_day: dt.date, households: int = HOUSEHOLDS, days: int = DAYS, seed: int = SEED) -> pl.DataFrame:
+def generate(
+    last_day: dt.date, households: int = HOUSEHOLDS, days: int = DAYS, seed: int = SEED, first_household: int = 1
+) -> pl.DataFrame:
     """Make the readings of the days up to last_day, in the landed files' columns, by household and day."""
     first = last_day.toordinal() - days + 1
-    house = np.repeat(np.arange(1, households + 1), days)
+    house = np.repeat(np.arange(first_household, first_household + households), days)
     day = np.tile(np.arange(first, first + days), households)
     chance = Chance(seed)
     kept = _is_read(chance, house, day)

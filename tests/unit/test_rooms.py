@@ -31,8 +31,9 @@ NEVER = {
     "infra": {"airflow"},
     "benchmarks": {"airflow", "boto3"},
 }
-# The modules of the domain that compute features, of numpy and Arrow.
+# The modules of the domain that compute or judge features, of numpy, Arrow and DuckDB.
 COMPUTING = {"arrow_readings", "blocks", "compute", "files", "folds", "kernel", "inputs", "landed_csv", "leaks"}
+COMPUTING |= {"look", "judge", "records", "report", "page"}
 
 
 def imports(file: Path) -> set[str]:
@@ -64,6 +65,8 @@ def test_the_domain_loads_neither_airflow_nor_spark(computes: bool) -> None:
         for file in (ROOT / "feature_store").rglob("[a-z]*.py")
         if file.stem != "online" and (computes or file.stem not in COMPUTING)
     )
-    unwanted = {"airflow", "pyspark", "cassandra", "deltalake"} | (set() if computes else {"numpy", "pyarrow"})
+    unwanted = {"airflow", "pyspark", "cassandra", "deltalake", "matplotlib"} | (
+        set() if computes else {"numpy", "pyarrow", "duckdb"}
+    )
     code = f"import {modules}, sys; print(sorted({unwanted} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "[]"

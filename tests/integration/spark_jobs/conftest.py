@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
 from infra.local.spark_defaults import BY_HAND, properties_text, spark_defaults
-from spark_jobs import featurize, in_process
+from spark_jobs import featurize, in_process, validate
 
 MEASURES = [measure.name for measure in ENERGY.measures]
 HEADER = ["household_id", "day", *MEASURES]
@@ -79,7 +79,7 @@ def run(spark: SparkSession, engine: str) -> Run:
         chosen = DayRange(parse_day(first), parse_day(last or first)) if days else None
         defaults = {
             **{"readings_version": None, "features_version": None, "view": ENERGY},
-            **{"changed": False, "known_on": None, "engine": engine},
+            **{"changed": False, "known_on": None, "engine": engine, "released_by": "", "release_reason": ""},
         }
         arguments = defaults | arguments
         texts = {
@@ -87,6 +87,8 @@ def run(spark: SparkSession, engine: str) -> Run:
             for name, value in arguments.items()
         }
         given = Namespace(days=chosen, **texts)
+        if job is validate:
+            return dict(validate.run(given))
         done = in_process.featurize(given) if job is featurize else None
         return dict(done or job.run(spark, given))
 

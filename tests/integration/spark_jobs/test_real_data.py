@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from feature_store.energy import ENERGY
 from infra.local.settings import ROOT
 from spark_jobs import featurize, ingest, validate
+from spark_jobs.errors import VerdictError
 from tests.integration.spark_jobs.conftest import Run, table
 
 pytestmark = pytest.mark.integration
@@ -36,8 +37,11 @@ def test_two_blocks_agree_with_duckdb(spark: SparkSession, run: Run, tmp_path: P
     for day in DAYS:
         run(featurize, day, readings=readings, features=features)
     assert (
-        run(validate, DAYS[0], readings=readings, features=features, report=tmp_path / "report")["verdict"] == "passed"
+        run(validate, DAYS[0], readings=readings, features=features, report=tmp_path / "report.json")["verdict"]
+        == "passed"
     )
+    with pytest.raises(VerdictError, match=r"day_filled: .* \(0\.021 on 2014-02-28; expected: at least 0\.5"):
+        run(validate, DAYS[1], readings=readings, features=features, report=tmp_path / "report.json")
     found = {(row[0], row[1]): row for row in table(spark, features)}
     expected = {(row[0], row[1]): row for row in _expected(source)}
     assert found.keys() == expected.keys()

@@ -14,7 +14,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from feature_store import cql, online
+from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
+from feature_store.validation import records
 from infra.local.settings import REGION, ROOT
 from spark_jobs import featurize, sync
 from spark_jobs.errors import JobError, VerdictError
@@ -155,6 +157,31 @@ def test_only_the_version_that_was_validated_is_synced(
     latest = connection.latest("H7")
     assert latest is not None
     assert latest["energy_sum_1yr"] != 0
+
+
+def test_a_day_that_is_held_back_stays_as_it_was_online(
+    spark: SparkSession,
+    features: Path,
+    connection: online.Connection,
+    driver_config: Callable[..., Path],
+    run: Run,
+    tmp_path: Path,
+) -> None:
+    copied = tmp_path / "features"
+    shutil.copytree(features, copied)
+    arguments = {"features": copied, "keyspace": KEYSPACE, "table": TABLE, "driver_config": driver_config()}
+    assert run(sync, DAYS, **arguments)["days_held_back"] == []
+    before = connection.latest("H7")
+    spark.sql(f"UPDATE delta.`{copied}` SET energy_sum_1yr = -1 WHERE day_date = '2013-01-03'")
+    day = dt.date(2013, 1, 3)
+    judged = records.Judged(day, records.Verdict.QUARANTINED, 20, "", ("values_recomputed",))
+    source = records.Source(0, 1, dt.datetime.now(dt.UTC), "report")
+    records.record(str(copied), ENERGY, DayRange(day, day), {}, [judged], source)
+    done = run(sync, DAYS, **arguments)
+    assert (done["rows_online"], done["days_held_back"]) == (41, ["2013-01-03"])
+    assert connection.latest("H7") == before
+    with pytest.raises(JobError, match=r"no features of 2013-01-03 but those that validation holds back \(2013-01-03"):
+        run(sync, "2013-01-03", **arguments)
 
 
 @pytest.mark.parametrize(
