@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, Param
 from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
+from feature_store_airflow.release import release_params
 
 DOC = """
 # Features of a range of days
@@ -27,6 +28,14 @@ take turns with those of the daily runs, so a long range delays the daily featur
 rows by the same ones. A step that is cleared alone, or with those after it, is done anew as long as the run's cluster
 lives; later the whole run has to be cleared, for a new cluster.
 
+**Days held back.** As `feature_store_daily`: `validate` judges each day, `sync` leaves out those that fail, the others
+go online, and the run fails at its end with a message that names the days of each view, what is wrong with them and the
+two ways on: mend and run these days again, or run them with *Released by* and *Reason*. A run releases all of its days
+that fail, so release the days that were held back and no others. If no day of a view is left, `validate` fails.
+
+**For consumers.** As `feature_store_daily`: an event of each view's asset when `validate` has succeeded, with the days
+by verdict.
+
 **To backfill.** In the UI, *Trigger* and pick the days; or `airflow dags trigger feature_store_backfill --conf
 '{"start": "2013-01-01", "end": "2013-12-31"}'`. An older day written late never replaces the latest features online:
 the day is part of the key.
@@ -35,9 +44,9 @@ the day is part of the key.
 are of the older readings. `verdict` of the run that took the readings in names the range to run here: from the first
 such day to the last one whose windows reach back to it, at most to the newest day with readings.
 
-**Impact of failure.** The range's days keep the features that they had, or have new ones in Delta that are not online
-yet if it was validate or sync that failed. The failed task's log and `verdict` say why and what to do next; the
-cluster is gone.
+**Impact of failure.** The range's days, or those of them that are held back, keep the features that they had, or have
+new ones in Delta that are not online if it was validate or sync that failed. The failed task's log and `verdict` say
+why and what to do next; the cluster is gone.
 """
 
 with DAG(
@@ -53,6 +62,7 @@ with DAG(
     params={
         "start": Param(type="string", format="date", title="First day"),
         "end": Param(type="string", format="date", title="Last day", description="Inclusive"),
+        **release_params(),
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
+from feature_store_airflow.release import release_params
 
 DOC = """
 # Features of one day
 
 **What it does.** Makes an EMR cluster, takes what is new in the landing folder into the readings, computes the day's
-features of every view and entity (each window ends with that day), validates them, writes exactly what was validated to
-Keyspaces, reads it back, and ends the cluster.
+features of every view and entity (each window ends with that day), judges each day, writes exactly the days that may go
+online to Keyspaces, reads them back, and ends the cluster.
 
 **Inputs.** `.csv` and `.csv.gz` objects under `s3://BUCKET/Dataset/`. An object may say in its metadata `last-day`
 (YYYY-MM-DD) which day its newest reading is of.
@@ -29,6 +30,18 @@ Then a cluster starts, and four steps follow one another, each of at most 2 hour
 ones. A step that is cleared alone, or with those after it, is done anew as long as the run's cluster lives; later the
 whole run has to be cleared, for a new cluster.
 
+**Days held back.** `validate` is a gate: a day that fails a check does not go online, and what was online before stays
+as it is. If no day of a view is left the task fails, else the other days go online and the run fails at its end; either
+way the message names check, day, count and keys. The run's tab *Validation report*, and the link of that name in the
+details of `validate`, show all of it. If the data is wrong, have it mended and trigger the DAG for the day. If it is
+right and only unusual, trigger the DAG for the day with *Released by* and *Reason*: the day goes online, and both are
+kept with the verdict. A warning holds nothing back; `verdict` names it.
+
+**For consumers.** When `validate` has succeeded, each view's asset, named as the view, has an event: schedule a DAG on
+it by `schedule=[feature_store_airflow.assets.asset("energy_data_features")]`. The event's `extra` has the table's `uri`
+and `features_version`, `start`, `end`, `rows`, the `days` by verdict (those `quarantined` are not for use), the
+`verdict` of all and the `report`. What it tells of is in Delta at that time, and online once `sync` is done.
+
 **To backfill.** Trigger this DAG with *First day* and *Last day*, or `feature_store_backfill`: one cluster for the
 whole range. Airflow's own backfill works too, with a cluster for each day; it is right for a few single days.
 
@@ -37,8 +50,8 @@ alone. Readings of a day are in the features of that day and of the year after i
 `verdict` names the days and the `feature_store_backfill` to run for them.
 
 **Impact of failure.** The day's features are missing online; readers go on getting the newest day before it. Nothing
-is synced that did not pass validation. The failed task's log and `verdict` say why and what to do next; the cluster
-is gone.
+is synced that did not pass validation, unless someone has released it. The failed task's log and `verdict` say why and
+what to do next; the cluster is gone.
 """
 
 with DAG(
@@ -65,6 +78,7 @@ with DAG(
             title="Last day",
             description="Inclusive. Empty: the first day",
         ),
+        **release_params(),
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):

@@ -29,8 +29,8 @@ def features(view: FeatureView) -> str:
 
 def beside(features: str, table: str) -> str:
     """Name the table of a store of features, by the URI or path of one of its tables of features."""
-    folder, _, _ = features.rstrip("/").rpartition("/")
-    return f"{folder or ('/' if features.startswith('/') else '.')}/{table}"
+    folder, slash, _ = features.rstrip("/").rpartition("/")
+    return f"{folder}{slash}{table}"
 
 
 def uri(bucket: str, key: str) -> str:

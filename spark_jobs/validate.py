@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import duckdb
-from feature_store.validation.page import page
 
 from feature_store import inputs
 from feature_store.calendar import DayRange
 from feature_store.validation import judge, look, records, report
 from feature_store.validation.judge import Judgement, Known
+from feature_store.validation.page import page
 from feature_store.validation.records import Metrics, Release
 from feature_store.view import FeatureView
 from spark_jobs import command, delta_rs, storage, tables, windows

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import httpx
@@ -198,7 +199,7 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
         yield f"  {name}"
         yield f"    features          {did['rows']:>12,}   of {did['entities']:,} households; {same}"
         judged, synced = validate[name], sync[name]
-        yield f"    validation        {judged['verdict']:>12}   {judged['checks']} checks; report: {judged['report']}"
+        yield f"    validation        {judged['verdict']:>12}   {judged['checks']} checks of {judged['rows']:,} rows"
         yield f"    rows online       {synced['rows_online']:>12,}   read back from {synced['table']}, equal to Delta"
     yield "  seconds             " + "  ".join(
         f"{name} {took[name]:.1f}" for name in STAGES if took.get(name, 0) >= 0.05
@@ -212,6 +213,7 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
         yield ""
     yield f"Airflow   {this.airflow_url}   (no sign-in: it listens on this machine only, and you are its admin)"
     yield f"This run  {this.airflow_url}/dags/{DAG}/runs/{run_id}"
+    yield f"Report    {this.airflow_url}/feature-store/reports/{DAG}/{quote(run_id, safe='')}"
     yield "The stack stays up. `make -s env` prints what other programs need to look inside; `make stop` ends it."
 
 

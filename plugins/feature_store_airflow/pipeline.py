@@ -16,6 +16,9 @@ from feature_store_airflow.settings import (
     FEATURES,
     LANDING,
     READINGS,
+    RELEASE_REASON,
+    RELEASED_BY,
+    REPORT,
     RUN_FOLDER,
     START,
     load_cluster_spec,
@@ -24,6 +27,7 @@ from feature_store_airflow.settings import (
 )
 from feature_store_airflow.step import NODE_FOLDER, StepOperator
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
+from feature_store_airflow.validate import ValidateOperator
 from feature_store_airflow.verdict import judge_run
 from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
 
@@ -118,14 +122,17 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
             execution_timeout=timeout,
             **writes,
         ),
-        StepOperator(
+        ValidateOperator(
             task_id="validate",
             job="validate",
             arguments=(
                 *tables,
                 *_views("readings", "features"),
                 *DAYS,
-                *("--report", f"{RUN_FOLDER}/{layout.VIEW}/validation_report.json"),
+                *("--report", f"{RUN_FOLDER}/{layout.VIEW}/{REPORT}.json"),
+                # In one piece: a text that begins with a dash would be taken for another option.
+                f"--released-by={RELEASED_BY}",
+                f"--release-reason={RELEASE_REASON}",
             ),
             execution_timeout=timeout,
         ),

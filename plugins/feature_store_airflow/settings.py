@@ -22,7 +22,10 @@ LANDING_PREFIX = layout.LANDING
 READINGS = layout.uri(BUCKET, layout.READINGS)
 FEATURES = layout.uri(BUCKET, layout.FEATURES)
 LANDING = layout.uri(BUCKET, LANDING_PREFIX)
-RUN_FOLDER = f"s3://{BUCKET}/runs/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"
+# Beside the lake, a folder for each run, DAG/RUN/: what its jobs say, and in VIEW/ the report on each view.
+RUNS = "runs"
+RUN_FOLDER = layout.uri(BUCKET, f"{RUNS}/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}")
+REPORT = "validation_report"  # .json, and .html for people
 
 # A retry has to find the step that the try before it has submitted; a task that was cleared must not find the one that
 # it is to do again. So the name carries the first of the tries that belong together: 1, and after a clear the first one
@@ -34,6 +37,9 @@ RUN_FOLDER = f"s3://{BUCKET}/runs/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}"
 STEP_NAME = "{{ dag.dag_id }}.{{ task.task_id }}.{{ run_id }}.try{{ ti.max_tries - task.retries + 1 }}"
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
+# Plain texts of people: Jinja renders a template once, so braces in them stay as they are.
+RELEASED_BY = "{{ ti.xcom_pull(task_ids='plan').get('released_by', '') }}"
+RELEASE_REASON = "{{ ti.xcom_pull(task_ids='plan').get('release_reason', '') }}"
 CLUSTER_ID = "{{ ti.xcom_pull(task_ids='create_cluster') or '' }}"
 
 

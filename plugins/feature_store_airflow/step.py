@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -132,6 +132,10 @@ class StepOperator(EmrAddStepsOperator):
                 ClusterId=self.job_flow_id, StepIds=[self._step_id], StepCancellationOption="TERMINATE_PROCESS"
             )
 
+    def next_action(self, summary: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - for those who read it
+        """Say what to do next after a step that failed, by what its job says; None if that is as for any step."""
+        return None
+
     def _find_step(self) -> str | None:
         """Find the step that an earlier try of this task has submitted and that is not lost."""
         name = self.steps[0]["Name"]
@@ -183,10 +187,11 @@ class StepOperator(EmrAddStepsOperator):
     def _failure(self, s3: S3Hook, what: str, status: StepStatusTypeDef | None = None) -> StepFailed:
         cluster = emr_client(self.hook).describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
         days = self.start if self.start == self.end else f"{self.start} to {self.end}"
+        summary = read_summary(s3, self.summary) or {}
         return StepFailed(
             explain(
                 f"{self.task_id} of {days}: step {self._step_id} {what}.",
-                Evidence(self._step_id or "", status or {}, cluster, read_summary(s3, self.summary) or {}),
+                Evidence(self._step_id or "", status or {}, cluster, summary, self.next_action(summary)),
                 s3,
             )
         )

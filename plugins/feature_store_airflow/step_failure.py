@@ -21,12 +21,14 @@ class Evidence:
         status: the step's Status as EMR describes it; empty when it was not waited for to the end.
         cluster: the step's cluster as EMR describes it.
         summary: the job's summary; empty when it has left none.
+        advice: what to do next if it is the job that failed; None where that is as for any job.
     """
 
     step_id: str
     status: Mapping[str, Any]
     cluster: Mapping[str, Any]
     summary: Mapping[str, Any]
+    advice: str | None = None
 
 
 def explain(what: str, evidence: Evidence, s3: S3Hook) -> str:
@@ -66,5 +68,7 @@ def _next_action(evidence: Evidence) -> str:
         return "raise the task's execution_timeout, or run fewer days at once by feature_store_backfill."
     if evidence.status["State"] == "CANCELLED":
         return "someone, or the end of this task, cancelled the step; clear the run when it is wanted again."
+    if evidence.advice:
+        return evidence.advice
     cause = "what the job names" if evidence.summary.get("error") else "what its logs end with"
     return f"correct {cause}, then clear the run: it does all of its days again."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk import get_current_context
@@ -13,6 +13,8 @@ from airflow.sdk import get_current_context
 from feature_store import registry
 from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.failures import RunIncomplete, failure_of
+from feature_store_airflow.gate import findings, held_back, named, next_steps
+from feature_store_airflow.release import BY, REASON
 
 STEPS = ("ingest", "featurize", "validate", "sync")
 # What these return is what they did; the tasks about the cluster have done their work whatever they return.
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def judge_run(order: Sequence[str]) -> str:
-    """Fail the run if one of its tasks did not do its work, else say what the run did.
+    """Fail the run if a task did not do its work or validation held days back, else say what the run did.
 
     A run's state is that of its leaves, and the teardown, which succeeds after every failure, would make it a success;
     so would tasks that were skipped because someone marked the run failed.
@@ -32,7 +34,8 @@ def judge_run(order: Sequence[str]) -> str:
 
     Raises:
         RunIncomplete: names the tasks that failed, with their reasons, those that someone marked a success, as nobody
-            knows what they did, and those that never ran.
+            knows what they did, and those that never ran; and the days that are held back, with what is wrong with
+            them and how they come online.
     """
     ti: Any = get_current_context()["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
@@ -45,6 +48,9 @@ def judge_run(order: Sequence[str]) -> str:
         reasons += [_marked(task_id) for task_id in by_hand]
         if not_run:
             reasons.append(f"Not run: {', '.join(not_run)}.")
+        # Before validate starts anew, its XCom is that of the time before a clear.
+        if states.get("validate") == "success" and (held := held_back(returned["validate"])):
+            reasons += ["Validation holds days back.", *map(str, held), f"Next: {next_steps(ti.dag_id, held)}"]
         # Now or never: when the run is cleared, ingest finds nothing new any more. (Before that task starts anew, its
         # XCom is that of the time before the clear.)
         ingest = returned["ingest"] if states.get("ingest") == "success" else None
@@ -52,6 +58,13 @@ def judge_run(order: Sequence[str]) -> str:
             reasons.append(stale)
         raise RunIncomplete("This run did not do its work.\n" + "\n".join(reasons))
     summary = describe(returned["plan"], {name: returned[name] for name in STEPS})
+    if held := held_back(returned["validate"], returned["sync"]):
+        raise RunIncomplete(
+            "Validation holds days back; all other days of this run are online.\n"
+            + "".join(f"{each}\n" for each in held)
+            + f"Next: {next_steps(ti.dag_id, held)}\n"
+            + f"What was done: {summary}"
+        )
     log.info(summary)
     return summary
 
@@ -72,18 +85,32 @@ def describe(plan: Mapping[str, Any], summaries: Mapping[str, Mapping[str, Any]]
     ingest = summaries["ingest"]
     # Of each, what it did for every view.
     featurize, validate, sync = ([*summaries[name]["views"].values()] for name in STEPS[1:])
+    verdicts = {view["verdict"] for view in validate}
+    worst = next(verdict for verdict in ("failed", "warned", "passed") if verdict in verdicts)
     took = ", ".join(f"{name} {summaries[name]['seconds']:.0f} s" for name in STEPS)
     did = (
         f"{plan['start']} to {plan['end']} ({len(plan['days'])} day(s)): "
         f"{ingest['rows_in']:,} rows read from {ingest['files']} file(s), {ingest['rows_quarantined']:,} quarantined; "
         f"{sum(view['rows_written'] for view in featurize):,} rows of features written for "
         f"{max(view['entities'] for view in featurize):,} entities, of {len(featurize)} view(s); "
-        f"validation passed ({sum(view['checks'] for view in validate)} checks); "
+        f"validation {worst} ({sum(view['checks'] for view in validate)} checks); "
         f"{sum(view['rows_online'] for view in sync):,} rows online and equal. {took}."
     )
     # A table's first version is this run's own: there are no features of other days.
     stale = None if all(view["features_version"] == 0 for view in featurize) else _advice(plan, ingest)
-    return f"{did}\n{stale}" if stale else did
+    return "\n".join([did, *_noted(plan, summaries["validate"]["views"]), *([stale] if stale else [])])
+
+
+def _noted(plan: Mapping[str, Any], views: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Say, by view, what is online although validation found something: warnings, and days that were released."""
+    for view, judged in views.items():
+        if judged["warned"]:
+            yield f"Validation warned: {view}: {findings(judged, 'warned')}. Report: {judged['page']}"
+    for view, judged in views.items():
+        if released := judged["days"]["released"]:
+            # A release holds for later runs of the day too; by whom it was is then in the report.
+            by = f"by {plan[BY]}: {plan[REASON]}" if plan.get(BY) else "in an earlier run"
+            yield f"Released: {view}: {named(released)} {by} (failed: {findings(judged, 'failed')})"
 
 
 def _advice(plan: Mapping[str, Any] | None, ingest: Mapping[str, Any] | None) -> str | None:

@@ -13,6 +13,8 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 
+from feature_store import registry
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +37,8 @@ HEADINGS = (
     "Outputs",
     "Schedule and lag",
     "To rerun a day",
+    "Days held back",
+    "For consumers",
     "To backfill",
     "Late readings",
     "Impact of failure",
@@ -178,6 +182,45 @@ def test_days_that_the_backfill_takes(bag) -> None:
 def test_days_that_are_refused_at_the_trigger(bag, dag_id, conf) -> None:
     with pytest.raises(ParamValidationError):
         check(bag.dags[dag_id], conf)
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+@pytest.mark.parametrize(
+    ("release", "fits"),
+    [
+        ({"released_by": "Ada", "release_reason": "the last day of the trial"}, True),
+        ({"released_by": None, "release_reason": None}, True),
+        ({"released_by": "A" * 101}, False),
+        ({"release_reason": "w" * 501}, False),
+        ({"released_by": 7}, False),
+    ],
+)
+def test_a_release_at_the_trigger(bag, dag_id, release, fits) -> None:
+    conf = {"start": "2014-02-26", "end": "2014-02-27", **release}
+    if fits:
+        check(bag.dags[dag_id], conf)
+    else:
+        with pytest.raises(ParamValidationError):
+            check(bag.dags[dag_id], conf)
+
+
+def test_the_dialog_says_what_a_release_is(dag) -> None:
+    shown = {name: dag.params.get_param(name) for name in ("released_by", "release_reason")}
+    assert [param.schema["title"] for param in shown.values()] == ["Released by", "Reason"]
+    assert all("recorded with the verdict" in param.description for param in shown.values())
+    assert [param.value for param in shown.values()] == [None, None]
+
+
+def test_only_what_was_validated_is_announced(dag) -> None:
+    """An asset's event on the writer would let consumers read what may be held back a minute later."""
+    outlets = {task.task_id: [each.name for each in task.outlets] for task in dag.tasks if task.outlets}
+    assert outlets == {"validate": [view.name for view in registry.views()]}
+
+
+def test_the_reports_are_one_click_from_the_task_that_makes_them(dag) -> None:
+    served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    linked = [task.task_id for task in served.tasks if "Validation report" in task.extra_links]
+    assert linked == ["validate"]
 
 
 def test_parsing_is_quick_and_talks_to_nobody(tmp_path) -> None:

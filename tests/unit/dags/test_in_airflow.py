@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
+from feature_store import registry
+
 pytestmark = [
     pytest.mark.unit,
     pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette"),  # Airflow's own import of its API
@@ -99,6 +101,36 @@ class Run:
         assert task.steps[0]["HadoopJarStep"]["Args"][4] == name
         return name.rpartition(".")[2]
 
+    def succeed(self, task_id: str, summary: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a step's task get its summary and tell Airflow so, as the task runner does."""
+        from airflow.api_fastapi.execution_api.datamodels.taskinstance import TISuccessStatePayload
+        from airflow.api_fastapi.execution_api.routes.task_instances import ti_update_state
+        from airflow.sdk.execution_time.context import OutletEventAccessors
+        from airflow.sdk.execution_time.task_runner import _build_asset_profiles, _serialize_outlet_events
+        from feature_store_airflow.step import StepOperator
+
+        monkeypatch.setattr(StepOperator, "execute", lambda *_: summary)
+        task = self.bag.dags[DAG_ID].get_task(task_id).prepare_for_execution()
+        context = {**self.context_of(task), "outlet_events": OutletEventAccessors()}
+        task.render_template_fields(context)
+        task.execute(context)
+        payload = TISuccessStatePayload(
+            state="success",
+            end_date=datetime.now(UTC),
+            task_outlets=[profile.model_dump() for profile in _build_asset_profiles(task.outlets)],
+            outlet_events=list(_serialize_outlet_events(context["outlet_events"])),
+        )
+        ti_update_state(self.instance(task_id).id, payload, self.session, self.dag_bag)
+        self.session.expire_all()
+
+    def events(self) -> dict[str, dict[str, Any]]:
+        """The events of assets that this run has made, by asset."""
+        from airflow.models.asset import AssetEvent
+        from sqlalchemy import select
+
+        found = self.session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == self.run.run_id))
+        return {event.asset.name: {"task": event.source_task_id, **event.extra} for event in found}
+
     def finish(self, task_id: str, state: str) -> None:
         self.instance(task_id).state = state
         self.session.flush()
@@ -106,6 +138,12 @@ class Run:
     def lose(self, task_id: str) -> None:
         """What the scheduler does with a task whose worker is gone."""
         self.instance(task_id).handle_failure("lost", session=self.session)
+
+    def unpause(self, dag_id: str) -> None:
+        from airflow.models.dag import DagModel
+
+        self.session.get(DagModel, dag_id).is_paused = False
+        self.session.flush()
 
     def end(self, state: str) -> None:
         self.run.state = state
@@ -240,3 +278,66 @@ def test_a_task_that_is_cleared_while_it_runs(run, reported, name) -> None:
     )
     SchedulerJobRunner.process_executor_events(executor, None, run.dag_bag, run.session)  # type: ignore[arg-type]
     assert run.start("ingest") == name
+
+
+class TestAssets:
+    """Consumers schedule on what was validated."""
+
+    @pytest.fixture
+    def judged(self) -> dict[str, Any]:
+        days = {"passed": ["2014-02-26"], "warned": [], "quarantined": ["2014-02-27"], "released": []}
+        of_view = {"rows": 7, "days": days, "features_version": 5, "verdict": "failed", "report": "s3://lake/r.json"}
+        views = {view.name: of_view for view in registry.views()}
+        return {"start": "2014-02-26", "end": "2014-02-27", "views": views}
+
+    def test_airflow_knows_them(self, run) -> None:
+        from airflow.models.asset import AssetModel
+        from sqlalchemy import select
+
+        active = run.session.scalars(select(AssetModel).where(AssetModel.active.has()))
+        assert {(each.name, each.uri) for each in active} == {
+            (view.name, f"feature-store://delta/{view.name}") for view in registry.views()
+        }
+
+    def test_each_has_an_event_when_validate_succeeds(self, run, judged, monkeypatch) -> None:
+        run.start("validate")
+        run.succeed("validate", judged, monkeypatch)
+        assert run.instance("validate").state == "success"
+        events = run.events()
+        assert sorted(events) == [view.name for view in registry.views()]
+        for name, event in events.items():
+            assert event == {
+                "task": "validate",
+                "view": name,
+                "uri": f"s3://lake/delta/{name}",
+                "start": "2014-02-26",
+                "end": "2014-02-27",
+                **judged["views"][name],
+            }
+
+    def test_featurize_announces_nothing(self, run, monkeypatch) -> None:
+        run.start("featurize")
+        run.succeed("featurize", {"views": {}}, monkeypatch)
+        assert run.instance("featurize").state == "success"
+        assert run.events() == {}
+
+    def test_a_dag_that_is_scheduled_on_one_is_queued(self, run, judged, monkeypatch, tmp_path) -> None:
+        from airflow.models.asset import AssetDagRunQueue
+        from sqlalchemy import select
+
+        (tmp_path / "consumer.py").write_text(
+            "from airflow.sdk import DAG\n"
+            "from airflow.providers.standard.operators.empty import EmptyOperator\n"
+            "from feature_store_airflow.assets import asset\n"
+            "with DAG('consumer', schedule=[asset('energy_data_features')]):\n"
+            "    EmptyOperator(task_id='train')\n"
+        )
+        bag = DagBag(str(tmp_path))
+        assert bag.import_errors == {}
+        sync_bag_to_db(bag, "dags", None, session=run.session)
+        run.session.flush()
+        run.unpause("consumer")
+        run.start("validate")
+        run.succeed("validate", judged, monkeypatch)
+        queued = run.session.scalars(select(AssetDagRunQueue.target_dag_id)).all()
+        assert queued == ["consumer"]

@@ -159,8 +159,11 @@ def emr(clients: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
 def perform(context_of: Any) -> Any:
     """Run an operator as a task of its DAG: templates first; returns its result, its context afterwards."""
 
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+
     def run(task: Any, *, try_number: int = 1, max_tries: int = 1, **xcoms: Any) -> tuple[Any, dict[str, Any]]:
         context = context_of(task)
+        context["outlet_events"] = OutletEventAccessors()
         context["ti"].try_number, context["ti"].max_tries = try_number, max_tries
         for task_id, value in xcoms.items():
             context["ti"].xcoms[task_id, "return_value"] = value

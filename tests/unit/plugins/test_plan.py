@@ -215,3 +215,20 @@ class TestSensor:
     def test_bad_days_are_refused_before_anything_is_looked_at(self, plan) -> None:
         with pytest.raises(PlanRejected, match="before the first"):
             plan("manual", start="2014-02-27", end="2014-02-26")
+
+    def test_a_release_goes_with_the_days(self, plan, s3) -> None:
+        put(s3, "Dataset/a.csv")
+        planned = plan("manual", start="2014-02-27", released_by=" Ada ", release_reason="the last day")
+        assert planned == {
+            "start": "2014-02-27",
+            "end": "2014-02-27",
+            "days": ["2014-02-27"],
+            "released_by": "Ada",
+            "release_reason": "the last day",
+        }
+
+    @pytest.mark.parametrize("run_type", ["manual", "scheduled"])
+    def test_half_a_release_is_refused_before_anything_is_looked_at(self, plan, run_type) -> None:
+        with pytest.raises(PlanRejected, match="`release_reason` is not, or is blank") as caught:
+            plan(run_type, released_by="Ada", release_reason=" ")
+        assert self.ti.xcoms["plan", FAILURE] == str(caught.value)

@@ -15,6 +15,29 @@ pytestmark = pytest.mark.unit
 
 ORDER = ("plan", "create_cluster", "wait_for_cluster", "ingest", "featurize", "validate", "sync", "terminate_cluster")
 GOOD = dict.fromkeys(ORDER, "success")
+
+
+def entry(check: str, message: str = "wrong") -> dict[str, Any]:
+    return {
+        "check": check,
+        "severity": "error",
+        "day": None,
+        "count": 1,
+        "examples": [],
+        "message": f"{check}: {message}",
+    }
+
+
+def judged(verdict: str = "passed", *, view: str = "a", checks: int = 9, **more: Any) -> dict[str, Any]:
+    """What validate's summary has of a view of two days; more: days by verdict, and failed and warned."""
+    days = {name: more.pop(name, []) for name in ("passed", "warned", "quarantined", "released")}
+    if not any(days.values()):
+        days["passed"] = ["2014-02-26", "2014-02-27"]
+    of = {"verdict": verdict, "checks": checks, "rows": 2, "days": days, "page": f"s3://lake/{view}.html"}
+    # `warned` is both a list of days and one of findings.
+    return {**of, "failed": more.pop("failed", []), "warned": more.pop("warnings", [])}
+
+
 SUMMARIES = {
     "ingest": {
         "files": 2,
@@ -33,8 +56,11 @@ SUMMARIES = {
             "b": {"rows_written": 0, "entities": 55, "features_version": 0},
         },
     },
-    "validate": {"seconds": 5, "views": {"a": {"checks": 9}, "b": {"checks": 8}}},
-    "sync": {"seconds": 7, "views": {"a": {"rows_online": 111}, "b": {"rows_online": 100}}},
+    "validate": {"seconds": 5, "views": {"a": judged(checks=9), "b": judged(view="b", checks=8)}},
+    "sync": {
+        "seconds": 7,
+        "views": {"a": {"rows_online": 111, "days_held_back": []}, "b": {"rows_online": 100, "days_held_back": []}},
+    },
 }
 
 
@@ -123,6 +149,104 @@ def test_a_task_marked_a_success_by_hand(judge, name) -> None:
 def test_a_task_marked_a_success_by_hand_before_one_that_failed(judge) -> None:
     with pytest.raises(RunIncomplete, match=r"sync failed: no table\nvalidate was marked a success by hand"):
         judge({**GOOD, "sync": "failed"}, {"sync": "no table"}, returned={"validate": None})
+
+
+HELD = judged(
+    "failed", passed=["2014-02-27"], quarantined=["2014-02-26"], failed=[entry("key_unique", "3 of 5"), entry("fresh")]
+)
+
+
+class TestHeldBack:
+    """Validation is a gate: a run with days that did not get through it fails, at its end."""
+
+    def of(self, view: dict[str, Any], **others: Any) -> dict[str, Any]:
+        return {"validate": {"seconds": 5, "views": {"a": view, "b": judged(view="b", checks=8), **others}}}
+
+    def synced(self, **held: list[str]) -> dict[str, Any]:
+        views = {name: {"rows_online": 1, "days_held_back": held.get(name, [])} for name in ("a", "b")}
+        return {"sync": {"seconds": 7, "views": views}}
+
+    def test_days_fail_the_run_with_what_is_wrong_and_what_to_do(self, judge) -> None:
+        with pytest.raises(RunIncomplete) as caught:
+            judge(GOOD, returned={**self.of(HELD), **self.synced(a=["2014-02-26"])})
+        said = str(caught.value).splitlines()
+        assert said[:-1] == [
+            "Validation holds days back; all other days of this run are online.",
+            "a: 2014-02-26 (1 of 2 day(s)): key_unique: 3 of 5; failed too: fresh. Report: s3://lake/a.html",
+            "Next: if the data is wrong, have it mended and compute these days anew:",
+            'airflow dags trigger daily --conf \'{"start": "2014-02-26", "end": "2014-02-26"}\'',
+            "If it is right and only unusual, release them, which is recorded with the verdict:",
+            'airflow dags trigger daily --conf \'{"start": "2014-02-26", "end": "2014-02-26", "released_by": "WHO", '
+            '"release_reason": "WHY"}\'',
+        ]
+        assert said[-1].startswith("What was done: 2014-02-26 to 2014-02-27 (2 day(s)): ")
+        assert "validation failed (17 checks); 2 rows online and equal" in said[-1]
+
+    def test_days_that_another_run_has_held_back_since(self, judge) -> None:
+        """sync asks for the verdicts again; that it left something out must not pass for a success."""
+        with pytest.raises(RunIncomplete, match=r"b: 2014-02-27 \(1 of 2 day\(s\)\): this run's .*another run's has"):
+            judge(GOOD, returned=self.synced(b=["2014-02-27"]))
+
+    def test_every_view_is_named(self, judge) -> None:
+        both = self.of(HELD, b=judged("failed", view="b", quarantined=["2014-02-27"], failed=[entry("columns")]))
+        with pytest.raises(
+            RunIncomplete, match=r"\na: 2014-02-26 .*\nb: 2014-02-27 \(1 of 1 day\(s\)\): columns: wrong"
+        ):
+            judge(GOOD, returned=both)
+
+    def test_after_a_failure_too_and_nothing_is_said_to_be_online(self, judge) -> None:
+        with pytest.raises(RunIncomplete) as caught:
+            judge({**GOOD, "sync": "failed"}, {"sync": "no quorum"}, returned={**self.of(HELD), "sync": None})
+        said = str(caught.value).splitlines()
+        assert said[:4] == [
+            "This run did not do its work.",
+            "sync failed: no quorum",
+            "Validation holds days back.",
+            "a: 2014-02-26 (1 of 2 day(s)): key_unique: 3 of 5; failed too: fresh. Report: s3://lake/a.html",
+        ]
+        assert said[4].startswith("Next: if the data is wrong")
+        assert "are online" not in str(caught.value)
+
+    def test_not_from_what_validate_said_before_a_clear(self, judge) -> None:
+        with pytest.raises(RunIncomplete) as caught:
+            judge({**GOOD, "validate": "failed", "sync": "upstream_failed"}, returned=self.of(HELD))
+        assert "holds days back" not in str(caught.value)
+
+    def test_features_of_other_days_are_told_as_well(self, judge) -> None:
+        with pytest.raises(RunIncomplete, match="dags trigger feature_store_backfill"):
+            judge(GOOD, returned=self.of(HELD), **LATE)
+
+
+class TestNotes:
+    """What validation found of days that are online all the same."""
+
+    def test_warnings_are_named(self, judge) -> None:
+        warned = judged("warned", warned=["2014-02-26"], warnings=[entry("entities_whole", "0.93"), entry("fresh")])
+        said = judge(GOOD, returned={"validate": {"seconds": 5, "views": {"a": warned, "b": judged()}}}).splitlines()
+        assert "validation warned (18 checks)" in said[0]
+        assert said[1:] == [
+            "Validation warned: a: entities_whole: 0.93; fresh: wrong. Report: s3://lake/a.html",
+        ]
+
+    @pytest.mark.parametrize(
+        ("given", "by"),
+        [
+            ({"released_by": "Ada", "release_reason": "the last day"}, "by Ada: the last day"),
+            ({}, "in an earlier run"),
+        ],
+    )
+    def test_a_release_is_named(self, judge, given, by) -> None:
+        released = judged("warned", released=["2014-02-26", "2014-02-27"], failed=[entry("day_filled", "0.4")])
+        plan = {"start": "2014-02-26", "end": "2014-02-27", "days": ["2014-02-26", "2014-02-27"], **given}
+        views = {"a": released, "b": judged()}
+        said = judge(GOOD, returned={"plan": plan, "validate": {"seconds": 5, "views": views}}).splitlines()
+        assert said[1:] == [f"Released: a: 2014-02-26 to 2014-02-27 {by} (failed: day_filled: 0.4)"]
+
+    def test_stale_features_come_last(self, judge) -> None:
+        warned = judged("warned", warned=["2014-02-26"], warnings=[entry("fresh")])
+        views = {"a": warned, "b": judged()}
+        said = judge(GOOD, returned={"validate": {"seconds": 5, "views": views}}, **LATE).splitlines()
+        assert [line.split()[0] for line in said[1:]] == ["Validation", "Readings"]
 
 
 LATE = {"days_changed": 5, "first_day_changed": "2013-06-01", "last_day_changed": "2014-02-27"}

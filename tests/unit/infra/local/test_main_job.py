@@ -172,7 +172,7 @@ class Ran:
         self.returned = {
             "ingest": {"files": 1, "readings_rows": 48, "rows_in": 48, "rows_quarantined": 0},
             "featurize": {"views": {"v": {"rows": 1, "rows_written": 1, "entities": 1}}},
-            "validate": {"views": {"v": {"verdict": "passed", "checks": 9, "report": "s3://lake/report.json"}}},
+            "validate": {"views": {"v": {"verdict": "passed", "checks": 9, "rows": 88}}},
             "sync": {"views": {"v": {"rows_online": 1, "table": "t"}}},
             "verdict": verdict,
         }
