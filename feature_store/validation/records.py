@@ -184,7 +184,9 @@ def _read(uri: str, view: FeatureView, days: DayRange) -> list[dict[str, Any]]:
         return []
     of_days = (pc.field(VIEW) == view.name) & (pc.field(DAY) >= days.start) & (pc.field(DAY) <= days.end)
     try:
-        rows: list[dict[str, Any]] = table.to_pyarrow_dataset().to_table(filter=of_days).to_pylist()
+        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
+        found = table.to_pyarrow_dataset().to_table(filter=of_days, use_threads=False)
+        rows: list[dict[str, Any]] = found.to_pylist()
     except OSError as error:
         raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
     return rows
