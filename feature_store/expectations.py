@@ -72,7 +72,8 @@ class Expectations:
             grows with a history that is not yet as long as its window.
         shift: how far a column's median may be from the trailing days', in their interquartile ranges.
         spread: by which factor a column's interquartile range may differ from the trailing days'.
-        repeated: most entities, as a share, whose reading may be the same in all measures as the day before.
+        repeated: most entities, as a share and beyond the share that is usual, whose reading may be the same in all
+            measures as the day before.
         trailing_days: calendar days before a day that it is compared with; those that were held back do not count.
         least_days: with fewer of them nothing is compared.
         least_rows: days, and the days before them, of fewer rows are not compared: there chance is larger than what is

@@ -11,12 +11,16 @@ from functools import cache
 from itertools import pairwise
 
 from feature_store.expectations import Severity
-from feature_store.validation.recompute import LEAST, MOST
+from feature_store.validation.recompute import RANGED, least, most
 from feature_store.validation.sql import quoted
-from feature_store.view import Aggregation, FeatureView, Function, Type, ViewError
+from feature_store.view import Aggregation, FeatureView, Function, Type, ViewError, Window
 
 RELATIVE = 1e-9  # of the larger value, or of SMALLEST where both are smaller
 SMALLEST = 1e-3  # a watt hour in kWh: below it, what is left of rounding counts as equal
+# Of the window's largest value: by so much SQL's own arithmetic can be off where values cancel. Its deviation is one of
+# running means, whose error is a part of the values themselves, however little they deviate; a sum's grows with its
+# terms (Higham, Accuracy and Stability of Numerical Algorithms, 4.2).
+ROUNDED = 1e-14
 # Of these each window has a value where the row's own day has one.
 FILLED_BY_ITS_DAY = (Function.SUM, Function.MIN, Function.MAX, Function.MEAN, Function.LAST)
 
@@ -57,13 +61,22 @@ def checks(view: FeatureView) -> dict[str, Check]:
     return known
 
 
-def differs(one: str, other: str, kind: Type) -> str:
-    """SQL's condition that two values differ, by more than rounding if they are doubles."""
+def differs(one: str, other: str, kind: Type, allowance: str = "0") -> str:
+    """SQL's condition that two values differ, by more than rounding and an allowance if they are doubles."""
     if kind is not Type.DOUBLE:
         return f"({one} IS DISTINCT FROM {other})"
-    apart = f"abs({one} - {other}) > {RELATIVE} * greatest(abs({one}), abs({other}), {SMALLEST})"
+    allowed = f"{RELATIVE} * greatest(abs({one}), abs({other}), {SMALLEST}) + {allowance}"
     # Of what is no number nothing is true: NaN counts as larger than all, and so as too far apart.
-    return f"(({one} IS NULL) <> ({other} IS NULL) OR {apart})"
+    return f"(({one} IS NULL) <> ({other} IS NULL) OR abs({one} - {other}) > {allowed})"
+
+
+def _allowance(of: Aggregation, window: Window) -> str:
+    """SQL's rounding of an aggregate of doubles, as the other path computes it."""
+    if of.function not in RANGED or of.measure is None:
+        return "0"
+    ends = (f"a.{quoted(end(of.measure, window))}" for end in (least, most))
+    terms = window.longest if of.function is Function.SUM else 1
+    return f"{ROUNDED * terms} * coalesce(greatest({', '.join(f'abs({end}::DOUBLE)' for end in ends)}), 0)"
 
 
 def _of_table() -> Iterator[Check]:
@@ -117,7 +130,9 @@ def _of_rows(view: FeatureView) -> Iterator[Check]:
         yield from _of_aggregation(view, aggregation)
     yield from _between(view)
     computed = {
-        column.name: differs(f"f.{quoted(column.name)}", f"a.{quoted(column.name)}", column.type)
+        column.name: differs(
+            f"f.{quoted(column.name)}", f"a.{quoted(column.name)}", column.type, _allowance(*view.made_of[column.name])
+        )
         for column in view.features
     }
     yield Check(
@@ -165,7 +180,7 @@ def _of_aggregation(view: FeatureView, of: Aggregation) -> Iterator[Check]:
         f"'{name} ' || coalesce({column}::VARCHAR, 'null')" for name, column in zip(names, columns, strict=True)
     )
     own = f"f.{quoted(of.measure)}" if of.measure else None
-    least = view.measure(of.measure).minimum if of.measure else None
+    minimum = view.measure(of.measure).minimum if of.measure else None
     function = of.function
     if function in FILLED_BY_ITS_DAY:
         yield Check(
@@ -192,7 +207,7 @@ def _of_aggregation(view: FeatureView, of: Aggregation) -> Iterator[Check]:
             detail=shown,
         )
     grows = function in (Function.MAX, Function.COUNT, Function.DAYS_SEEN) or (
-        function is Function.SUM and least is not None and least >= 0
+        function is Function.SUM and minimum is not None and minimum >= 0
     )
     if grows and len(columns) > 1:
         yield Check(
@@ -219,9 +234,9 @@ def _of_aggregation(view: FeatureView, of: Aggregation) -> Iterator[Check]:
             violated=f"{low} > {_loose(high)}",
             detail=shown,
         )
-    if (most := _most_a_day(view, of)) is not None:
-        most_of = [f"{column} > {window.longest * most}" for column, window in zip(columns, view.windows, strict=True)]
-        limits = ", ".join(f"{window.longest * most:,} in {window.name}" for window in view.windows)
+    if (a_day := _most_a_day(view, of)) is not None:
+        most_of = [f"{column} > {window.longest * a_day}" for column, window in zip(columns, view.windows, strict=True)]
+        limits = ", ".join(f"{window.longest * a_day:,} in {window.name}" for window in view.windows)
         yield Check(
             f"{of.name}_possible",
             f"rows in which {of.name} is more than the window can hold",
@@ -229,12 +244,11 @@ def _of_aggregation(view: FeatureView, of: Aggregation) -> Iterator[Check]:
             violated=_any(most_of),
             detail=shown,
         )
-    if function is Function.MEAN:
-        out = [
-            f"f.{quoted(name)} < a.{quoted(LEAST + '_' + name)} - {RELATIVE} * abs(a.{quoted(LEAST + '_' + name)})"
-            f" OR f.{quoted(name)} > {_loose('a.' + quoted(MOST + '_' + name))}"
-            for name in names
-        ]
+    if function is Function.MEAN and of.measure:
+        out = []
+        for column, window in zip(columns, view.windows, strict=True):
+            low, high = (f"a.{quoted(end(of.measure, window))}" for end in (least, most))
+            out += [f"{column} < {low} - {RELATIVE} * abs({low})", f"{column} > {_loose(high)}"]
         yield Check(
             f"{of.name}_within",
             f"rows in which {of.name} is not within the window's readings",
@@ -257,8 +271,8 @@ def _between(view: FeatureView) -> Iterator[Check]:
     for low, middle, high in _triples(view.aggregations):
         out = []
         for window in view.windows:
-            least, value, most = (f"f.{quoted(each.column(window))}" for each in (low, middle, high))
-            out += [f"{least} > {_loose(value)}", f"{value} > {_loose(most)}"]
+            smallest, value, largest = (f"f.{quoted(each.column(window))}" for each in (low, middle, high))
+            out += [f"{smallest} > {_loose(value)}", f"{value} > {_loose(largest)}"]
         yield Check(
             f"{middle.name}_between",
             f"rows in which {middle.name} is not between {low.name} and {high.name}",
@@ -280,24 +294,24 @@ def _triples(aggregations: Sequence[Aggregation]) -> Iterator[tuple[Aggregation,
 def _of_days(view: FeatureView) -> Iterator[Check]:
     """What is judged by the day, by the view's limits."""
     expects, whole = view.expects, view.source.whole_day
-    least, most = "at least", "at most"
+    at_least, at_most = "at least", "at most"
     if whole:
         holds = f"{whole.holds} of {whole.measure}"
-        filled = expects.filled.text(least, f"of what whole days hold ({holds})")
+        filled = expects.filled.text(at_least, f"of what whole days hold ({holds})")
         yield Check("day_filled", "the readings hold too little of the day", filled)
-        entities = expects.whole.text(least, "of the entities")
+        entities = expects.whole.text(at_least, "of the entities")
         yield Check("entities_whole", f"too few entities have a whole day ({holds})", entities)
     past = f"the {expects.trailing_days} days before"
     usual = f"median of {past}"
-    yield Check("rows_steady", f"fewer rows than in {past}", expects.rows.text(least, f"of the {usual}"))
-    yield Check("rows_growth", f"more rows than in {past}", expects.growth.text(most, f"times the {usual}"))
-    nulls = expects.nulls.text(most, f"of the rows more than the {usual}")
+    yield Check("rows_steady", f"fewer rows than in {past}", expects.rows.text(at_least, f"of the {usual}"))
+    yield Check("rows_growth", f"more rows than in {past}", expects.growth.text(at_most, f"times the {usual}"))
+    nulls = expects.nulls.text(at_most, f"of the rows more than the {usual}")
     yield Check("nulls_steady", f"columns with more nulls than in {past}", nulls)
-    shift = expects.shift.text(most, "interquartile ranges away")
+    shift = expects.shift.text(at_most, "interquartile ranges away")
     yield Check("values_steady", f"columns whose median is far from that of {past}", shift)
-    spread = expects.spread.text(most, "times as wide, or as narrow")
+    spread = expects.spread.text(at_most, "times as wide, or as narrow")
     yield Check("spread_steady", f"columns whose interquartile range is not that of {past}", spread)
-    copied = expects.repeated.text(most, "of the entities the same in all measures")
+    copied = expects.repeated.text(at_most, "of the entities more than usual the same in all measures")
     yield Check("not_a_copy", "the readings are those of the day before", copied)
     yield Check("fresh", "days that have no row", "rows on every day, up to the last", severity=Severity.WARN)
 

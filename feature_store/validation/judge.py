@@ -69,8 +69,9 @@ def judge(look: Look, view: FeatureView, days: DayRange, known: Known) -> Judgem
     judgement = Judgement(findings=[*look.findings, *_absent(look, view, days)])
     for day in sorted(look.rows):
         own = look.metrics.get(day, {})
-        findings = list(_of_day(day, own, view, judgement.skipped))
-        findings += _against(day, own, _trailing(past, day, view.expects), view, known.since, judgement.skipped)
+        trailed = _trailing(past, day, view.expects)
+        findings = list(_of_day(day, own, trailed, view, judgement.skipped))
+        findings += _against(day, own, trailed, view, known.since, judgement.skipped)
         judgement.findings += findings
         of_day = [finding for finding in judgement.findings if finding.day in (day, None)]
         facts = Judged(day, Verdict.PASSED, look.rows[day], look.fingerprints[day])
@@ -135,8 +136,10 @@ def _absent(look: Look, view: FeatureView, days: DayRange) -> Iterator[Finding]:
             )
 
 
-def _of_day(day: dt.date, own: Metrics, view: FeatureView, skipped: dict[str, tuple[int, str]]) -> Iterator[Finding]:
-    """Judge a day by itself, and by the readings of the day before."""
+def _of_day(
+    day: dt.date, own: Metrics, past: Sequence[Metrics], view: FeatureView, skipped: dict[str, tuple[int, str]]
+) -> Iterator[Finding]:
+    """Judge a day by itself, and whether its readings are those of the day before more than they usually are."""
     expects = view.expects
     if "filled" in own and (severity := expects.filled.severity_below(own["filled"])):
         yield _finding(view, "day_filled", severity, day, f"{own['filled']:.3f}")
@@ -148,8 +151,11 @@ def _of_day(day: dt.date, own: Metrics, view: FeatureView, skipped: dict[str, tu
     if own.get("compared", 0) < expects.least_rows:
         why = f"{own.get('compared', 0):g} entities have a reading of {day} and of the day before: {few(expects)}"
         _skip(skipped, "not_a_copy", why)
-    elif severity := expects.repeated.severity_above(own["repeated"]):
-        yield _finding(view, "not_a_copy", severity, day, f"{own['repeated']:.3f} of {own['compared']:,.0f}")
+    else:
+        usual = median([each["repeated"] for each in past if "repeated" in each] or [0.0])
+        if severity := expects.repeated.severity_above(own["repeated"], usual):
+            said = f"{own['repeated']:.3f} of {own['compared']:,.0f}, where {usual:.3f} is usual"
+            yield _finding(view, "not_a_copy", severity, day, said)
 
 
 def few(expects: Expectations) -> str:

@@ -126,17 +126,11 @@ class Eye:
         source = f"(SELECT * FROM readings_in WHERE {day} IN ({named}))"
         measures = [column for column in view.readings if column.type in NUMBERS]
         found = self._metrics(source, view, measures)
-        shares = {
-            when: {
-                name: float(value) for name, value in zip(("filled", "whole"), values, strict=True) if value is not None
-            }
-            for when, *values in self._rows(
-                f"SELECT {day}, avg(least(share, 1)), avg((share >= 1)::INT) "
-                f"FROM (SELECT *, {_share(view)} AS share FROM {source}) GROUP BY 1"
-            )
-        }
+        of_days = self._readings_metrics(source, "readings_in", view)
         return {
-            when: {"rows": float(rows), **metrics, **shares[when]} for when, (rows, _, metrics) in found.items() if when
+            when: {"rows": float(rows), **metrics, **of_days.get(when, {})}
+            for when, (rows, _, metrics) in found.items()
+            if when
         }
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -167,7 +161,7 @@ class Eye:
     def _measure(self, look: Look, view: FeatureView) -> None:
         numbers = [column for column in view.columns if column.type in NUMBERS]
         found = self._metrics("f", view, numbers, "sum(hash(f)::HUGEINT)::VARCHAR")
-        of_readings = self._readings_metrics(view)
+        of_readings = self._readings_metrics("r", "lately", view)
         for when in sorted({day for day in (*found, *of_readings) if day}):
             rows, fingerprint, metrics = found.get(when, (0, "", {}))
             look.rows[when], look.fingerprints[when] = rows, fingerprint
@@ -194,8 +188,14 @@ class Eye:
             found[when] = (rows, extra or "", metrics)
         return found
 
-    def _readings_metrics(self, view: FeatureView) -> dict[dt.date, Metrics]:
-        """What the days' readings say of the days: how much of them there is, and whether they are the day before's."""
+    def _readings_metrics(self, source: str, before: str, view: FeatureView) -> dict[dt.date, Metrics]:
+        """What days' readings say of the days: how much of them there is, and whether they are the day before's.
+
+        Args:
+            source: SQL's readings of the days.
+            before: SQL's readings, of the days before them too.
+            view: the declaration.
+        """
         day, entity = quoted(view.day), quoted(view.entity)
         alike = " AND ".join(
             f"today.{quoted(measure.name)} IS NOT DISTINCT FROM before.{quoted(measure.name)}"
@@ -203,9 +203,9 @@ class Eye:
         )
         sql = f"""
             SELECT today.{day}, avg(least(share, 1)), avg((share >= 1)::INT),
-                avg(({alike})::INT) FILTER (WHERE before.present), count(before.present)
-            FROM (SELECT *, {_share(view)} AS share FROM r) AS today
-            LEFT JOIN lately AS before ON today.{entity} = before.{entity} AND today.{day} - 1 = before.{day}
+                avg(({alike})::INT) FILTER (WHERE before.{day} IS NOT NULL), count(before.{day})
+            FROM (SELECT *, {_share(view)} AS share FROM {source}) AS today
+            LEFT JOIN {before} AS before ON today.{entity} = before.{entity} AND today.{day} - 1 = before.{day}
             GROUP BY 1
         """
         names = ("filled", "whole", "repeated", "compared")

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from feature_store.calendar import DayRange
 from feature_store.validation.sql import TYPES, date, quoted
-from feature_store.view import Aggregation, FeatureView, Function, Window
+from feature_store.view import FeatureView, Function, Window
 
-# Beside the features, of each mean: between the window's least and its most it has to be.
-LEAST, MOST = "least", "most"
+# Of whose measures the window's least and most value are computed beside the features: a mean lies between them, and
+# what rounding can do to all three is a part of them.
+RANGED = (Function.SUM, Function.MEAN, Function.STDDEV)
 # Up to so many days each is computed by one pass over its year of readings (0.2 s of 5,500 entities); more of them take
 # less time by windows over all of them at once (30 days: 4 s; all of 736: 13 s).
 PASSES = 10
@@ -38,6 +39,16 @@ def statements(view: FeatureView, found: Sequence[dt.date], days: DayRange, nth:
         return
     for each in found:
         yield f"{into} {_pass(view, each, some)}"
+
+
+def least(measure: str, window: Window) -> str:
+    """Name the column of a measure's least value in a window; no feature's name begins with _."""
+    return f"_least_{measure}_{window.name}"
+
+
+def most(measure: str, window: Window) -> str:
+    """Name the column of a measure's largest value in a window."""
+    return f"_most_{measure}_{window.name}"
 
 
 def _pass(view: FeatureView, as_of: dt.date, some: str) -> str:
@@ -67,11 +78,10 @@ def _windows(view: FeatureView, days: DayRange, some: str) -> str:
 
 
 def _columns(view: FeatureView) -> dict[str, str]:
-    """What is computed again, with DuckDB's types: the features, and each mean's least and most."""
+    """What is computed again, with DuckDB's types: the features, and the least and most of measures in windows."""
     columns = {column.name: TYPES[column.type] for column in view.features}
-    for name, aggregation in _means(view).items():
-        kind = TYPES[view.measure(str(aggregation.measure)).type]
-        columns |= {f"{end}_{name}": kind for end in (LEAST, MOST)}
+    for measure, window in _ranges(view):
+        columns |= {name(measure, window): TYPES[view.measure(measure).type] for name in (least, most)}
     return columns
 
 
@@ -81,11 +91,11 @@ def _values(view: FeatureView, over: Callable[[Window], str]) -> list[str]:
         aggregation.function.sql(aggregation.measure and quoted(aggregation.measure), quoted(view.day), over(window))
         for aggregation, window in view.made_of.values()
     ]
-    for name, aggregation in _means(view).items():
-        value, where = quoted(str(aggregation.measure)), over(view.made_of[name][1])
-        made += [f"min({value}) {where}", f"max({value}) {where}"]
+    for measure, window in _ranges(view):
+        made += [f"{end}({quoted(measure)}) {over(window)}" for end in ("min", "max")]
     return made
 
 
-def _means(view: FeatureView) -> dict[str, Aggregation]:
-    return {name: each for name, (each, _) in view.made_of.items() if each.function is Function.MEAN}
+def _ranges(view: FeatureView) -> list[tuple[str, Window]]:
+    measures = dict.fromkeys(str(each.measure) for each in view.aggregations if each.function in RANGED)
+    return [(measure, window) for measure in measures for window in view.windows]
