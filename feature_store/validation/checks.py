@@ -51,7 +51,11 @@ class Check:
 @cache
 def checks(view: FeatureView) -> dict[str, Check]:
     """All checks of a view, in the order of reports; ViewError if its `warn_only` names another."""
-    known = {check.name: check for part in (_of_table(), _of_rows(view), _of_days(view)) for check in part}
+    known: dict[str, Check] = {}
+    for check in (*_of_table(), *_of_rows(view), *_of_days(view)):
+        if check.name in known:
+            raise ViewError(f"aggregations of view {view.name} make check {check.name} twice: give one another name")
+        known[check.name] = check
     for name in view.expects.warn_only:
         if name not in known:
             raise ViewError(f"expects.warn_only of view {view.name} has {name}, which is no check of it")
@@ -122,7 +126,7 @@ def _of_rows(view: FeatureView) -> Iterator[Check]:
         "readings_carried",
         "rows whose measures are not their reading's",
         "the day's measures as they were read",
-        violated=f"r.present AND {_any(_unlike(c.name) for c in carried)}" if carried else "false",
+        violated=f"r._present AND {_any(_unlike(c.name) for c in carried)}" if carried else "false",
         detail=_listed({c.name: _unlike(c.name) for c in carried}, "r.{}"),
     )
     yield from _of_readings(view)
@@ -139,7 +143,7 @@ def _of_rows(view: FeatureView) -> Iterator[Check]:
         "values_recomputed",
         "rows whose values differ from those computed by another path",
         f"what SQL computes from the readings, to {RELATIVE:g}",
-        violated=f"a.computed AND {_any(computed.values())}",
+        violated=f"a._computed AND {_any(computed.values())}",
         detail=_listed(computed, "a.{}"),
     )
 

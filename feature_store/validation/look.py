@@ -138,7 +138,10 @@ class Eye:
         return found
 
     def _take(self, features: ds.Dataset, view: FeatureView, days: DayRange) -> None:
-        """Hold the days' features (f), their readings (r), and those of the day before the first."""
+        """Hold the days' features (f), their readings (r), and those of the day before the first.
+
+        Columns of our own begin with _, as no name of a declaration does.
+        """
         day = quoted(view.day)
         self._sql.register("features_in", features)
         columns = ", ".join(quoted(column.name) for column in view.columns)
@@ -153,14 +156,14 @@ class Eye:
         names = [view.entity, view.day, *(measure.name for measure in view.source.measures)]
         before = max(days.start, dt.date.min + dt.timedelta(days=1)) - dt.timedelta(days=1)
         self._sql.execute(
-            f"CREATE OR REPLACE TEMP TABLE lately AS SELECT {', '.join(map(quoted, names))}, true AS present "
+            f"CREATE OR REPLACE TEMP TABLE lately AS SELECT {', '.join(map(quoted, names))}, true AS _present "
             f"FROM readings_in WHERE {day} BETWEEN {date(before)} AND {date(days.end)}"
         )
         self._sql.execute(f"CREATE OR REPLACE TEMP VIEW r AS SELECT * FROM lately WHERE {day} >= {date(days.start)}")
 
     def _measure(self, look: Look, view: FeatureView) -> None:
         numbers = [column for column in view.columns if column.type in NUMBERS]
-        found = self._metrics("f", view, numbers, "sum(hash(f)::HUGEINT)::VARCHAR")
+        found = self._metrics("f", view, numbers, "sum(hash(_row)::HUGEINT)::VARCHAR")
         of_readings = self._readings_metrics("r", "lately", view)
         for when in sorted({day for day in (*found, *of_readings) if day}):
             rows, fingerprint, metrics = found.get(when, (0, "", {}))
@@ -180,7 +183,7 @@ class Eye:
             nulls = f"1 - count({quoted(name)}) / count(*)"
             parts.append(f"{{'nulls': {nulls}, 'mean': avg({value}) {only}, 'q': {quantiles}}} AS c{number}")
         found = {}
-        for when, rows, extra, *measured in self._rows(f"SELECT {', '.join(parts)} FROM {source} AS f GROUP BY 1"):
+        for when, rows, extra, *measured in self._rows(f"SELECT {', '.join(parts)} FROM {source} AS _row GROUP BY 1"):
             metrics: Metrics = {}
             for name, of in zip(names, measured, strict=True):
                 named = {"nulls": of["nulls"], "mean": of["mean"], **dict(zip(QUANTILES, of["q"] or (), strict=False))}
@@ -202,9 +205,9 @@ class Eye:
             for measure in view.source.measures
         )
         sql = f"""
-            SELECT today.{day}, avg(least(share, 1)), avg((share >= 1)::INT),
+            SELECT today.{day}, avg(least(_share, 1)), avg((_share >= 1)::INT),
                 avg(({alike})::INT) FILTER (WHERE before.{day} IS NOT NULL), count(before.{day})
-            FROM (SELECT *, {_share(view)} AS share FROM {source}) AS today
+            FROM (SELECT *, {_share(view)} AS _share FROM {source}) AS today
             LEFT JOIN {before} AS before ON today.{entity} = before.{entity} AND today.{day} - 1 = before.{day}
             GROUP BY 1
         """

@@ -31,7 +31,7 @@ def statements(view: FeatureView, found: Sequence[dt.date], days: DayRange, nth:
     """
     entity, day = quoted(view.entity), quoted(view.day)
     columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in _columns(view).items())
-    yield f"CREATE OR REPLACE TEMP TABLE a ({entity} VARCHAR, {day} DATE, {columns}, computed BOOLEAN DEFAULT true)"
+    yield f"CREATE OR REPLACE TEMP TABLE a ({entity} VARCHAR, {day} DATE, {columns}, _computed BOOLEAN DEFAULT true)"
     into = f"INSERT INTO a ({', '.join((entity, day, *map(quoted, _columns(view))))})"
     some = f"AND hash({entity}) % {nth} = 0" if nth > 1 else ""
     if len(found) > PASSES:

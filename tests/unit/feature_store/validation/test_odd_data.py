@@ -6,6 +6,7 @@ import datetime as dt
 import random
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,8 +16,11 @@ from deltalake import write_deltalake
 from feature_store import compute
 from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
-from feature_store.view import Aggregation, Column, FeatureView, Function, Measure, Source, Type, Window
+from feature_store.validation import records
+from feature_store.validation.checks import checks
+from feature_store.view import Aggregation, Column, FeatureView, Function, Measure, Source, Type, ViewError, Window
 from spark_jobs import validate
+from spark_jobs.errors import VerdictError
 from tests.unit.feature_store.validation import planted
 
 pytestmark = pytest.mark.unit
@@ -85,6 +89,36 @@ def test_it_passes(values: Values, entities: list[str], days: int, tmp_path: Pat
     done = validated(tmp_path, values, entities, days)
     assert (done["verdict"], done["failed"], done["warned"]) == ("passed", [], [])
     assert done["rows"] == len(entities)
+
+
+def test_names_that_sql_has_a_meaning_for_are_only_names(tmp_path: Path) -> None:
+    names = ("f", "r", "a", "share", "present", "computed", "rows", "c0", "group_by")
+    source = replace(SOURCE, measures=tuple(Measure(name) for name in names), ascending=(("f", "r"),))
+    aggregations = tuple(Aggregation(f"{name}_mean", Function.MEAN, name) for name in names)
+    view = replace(VIEW, source=source, aggregations=aggregations)
+    chance = random.Random(7)
+    rows = []
+    for sensor in SENSORS:
+        for back in range(60):
+            values = {name: chance.random() + (name == "r") for name in names}
+            rows.append({"sensor": sensor, "d": LEAP - dt.timedelta(days=back), **values})
+    columns = (*view.keys, *(Column(name, Type.DOUBLE) for name in names))
+    readings = pa.Table.from_pylist(rows, schema(columns))
+    write_deltalake(tmp_path / "readings", readings)
+    made = compute.features(view, readings, DayRange(LEAP, LEAP))
+    write_deltalake(tmp_path / "features", made)
+    assert validate.run(planted.arguments(tmp_path, LEAP, LEAP, view=view))["verdict"] == "passed"
+    first = records.verdicts(str(tmp_path / "features"), view, DayRange(LEAP, LEAP))[LEAP].fingerprint
+    write_deltalake(tmp_path / "features", made.slice(1), mode="overwrite")
+    with pytest.raises(VerdictError, match="rows_missing"):
+        validate.run(planted.arguments(tmp_path, LEAP, LEAP, view=view))
+    assert records.verdicts(str(tmp_path / "features"), view, DayRange(LEAP, LEAP))[LEAP].fingerprint != first
+
+
+def test_two_checks_of_one_name_are_refused() -> None:
+    twice = (Aggregation("key_not", Function.MEAN, "t"), Aggregation("key", Function.MEAN, "t"))
+    with pytest.raises(ViewError, match="make check key_not_null twice"):
+        checks(replace(VIEW, aggregations=twice))
 
 
 def test_a_year_of_months_ends_passes(tmp_path: Path) -> None:
