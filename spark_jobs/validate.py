@@ -141,7 +141,8 @@ def _judge(
     days: DayRange = args.days
     before = records.verdicts(args.features, view, days)
     trailing = judge.trailing(days, view.expects)
-    reach = DayRange(min(view.longest.first_day(days.start), *trailing, days.start), days.end)
+    # As far as the windows of the first day before reach: whether they were whole then is to be told too.
+    reach = DayRange(view.longest.first_day(trailing[0] if trailing else days.start), days.end)
     try:
         with look.opened(inputs.dataset(readings, (view.day, reach))) as eye:
             there = eye.readings_rows(view, days)

@@ -272,3 +272,21 @@ def test_the_command_says_what_it_found(folder: Path, capsys: pytest.CaptureFixt
     assert (summary["job"], summary["verdict"]) == ("validate", "failed")
     assert "validate: Validation failed: day_filled" in err
     assert validate.main([*argv, "--released-by=Ada", "--release-reason=known"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "compared"), [(480, True), (300, False)], ids=["a year and more", "less than a year"]
+)
+def test_features_are_compared_once_their_window_is_whole(tmp_path: Path, known: int, compared: bool) -> None:
+    """Against a history of another unit, kept by hand: only the readings' measures would be without it."""
+    readings = planted.readings(known)
+    planted.save(tmp_path, readings, planted.features(readings))
+    past = DayRange(DAY - dt.timedelta(days=30), DAY - dt.timedelta(days=1))
+    values = {"p05": 1e5, "p25": 4e5, "p50": 1e6, "p75": 2e6, "p95": 4e6, "nulls": 0.0}
+    metrics = {"rows": 130.0, **{f"energy_sum_1yr.{name}": value for name, value in values.items()}}
+    judged = [records.Judged(day, Verdict.PASSED, 130, "") for day in past]
+    source = records.Source(0, 0, dt.datetime.now(dt.UTC), "report")
+    records.record(str(tmp_path / "features"), ENERGY, past, dict.fromkeys(past, metrics), judged, source)
+    done = run(tmp_path, DAY, DAY)
+    assert ("spread_steady" in {entry["check"] for entry in done["warned"]}) is compared
+    assert done["failed"] == []
