@@ -281,6 +281,10 @@ def test_features_are_compared_once_their_window_is_whole(tmp_path: Path, known:
     """Against a history of another unit, kept by hand: only the readings' measures would be without it."""
     readings = planted.readings(known)
     planted.save(tmp_path, readings, planted.features(readings))
+    # In files of their own, as they come: those that no window of the day sees are not opened.
+    earlier = pl.col("day_date") < DAY - dt.timedelta(days=370)
+    for part, mode in ((readings.filter(earlier), "overwrite"), (readings.filter(~earlier), "append")):
+        write_deltalake(tmp_path / "readings", part.to_arrow().cast(planted.SOURCE), mode=mode)
     past = DayRange(DAY - dt.timedelta(days=30), DAY - dt.timedelta(days=1))
     values = {"p05": 1e5, "p25": 4e5, "p50": 1e6, "p75": 2e6, "p95": 4e6, "nulls": 0.0}
     metrics = {"rows": 130.0, **{f"energy_sum_1yr.{name}": value for name, value in values.items()}}
