@@ -52,8 +52,9 @@ def test_up_kill_up_down(this: Stack) -> None:
     assert running(this) == first
 
     # A part is killed: it alone is started again.
-    os.kill(first["s3"], signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(first["s3"])] if psutil.pid_exists(first["s3"]) else [], timeout=5)
+    store = psutil.Process(first["s3"])
+    store.kill()
+    psutil.wait_procs([store], timeout=5)
     up(this)
     second = running(this)
     assert second["s3"] != first["s3"]

@@ -116,7 +116,10 @@ def shell(name: str, script: str, action: str = "CONTINUE") -> dict[str, Any]:
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended but that nobody has waited for does not."""
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_port() -> int:
