@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 DAY_FORM = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -56,3 +56,14 @@ class DayRange:
     def __iter__(self) -> Iterator[dt.date]:
         """Go through the days, the oldest first."""
         return (self.start + dt.timedelta(days=number) for number in range(len(self)))
+
+
+def merged(days: Iterable[DayRange]) -> tuple[DayRange, ...]:
+    """Put ranges of days in order, those that touch or overlap into one."""
+    made: list[DayRange] = []
+    for each in sorted(days, key=lambda days: days.start):
+        if made and (each.start - made[-1].end).days <= 1:
+            made[-1] = DayRange(made[-1].start, max(made[-1].end, each.end))
+        else:
+            made.append(each)
+    return tuple(made)

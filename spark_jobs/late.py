@@ -15,7 +15,7 @@ from pyspark.errors import AnalysisException, IllegalArgumentException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
-from feature_store.calendar import DayRange
+from feature_store.calendar import DayRange, merged
 from feature_store.view import FeatureView
 from spark_jobs import command, tables, watermark, windows
 from spark_jobs.errors import JobError, Summary, first_cause, java_causes
@@ -62,7 +62,7 @@ def recompute(spark: SparkSession, readings: Readings, features: str, view: Feat
     held_version = tables.version(features)
     held = tables.read(spark, features, held_version)
     there = held.select(view.day).distinct().where(F.col(view.day).isNotNull()).collect()
-    computed = watermark.merged([*(known.computed if known else ()), *(DayRange(day, day) for (day,) in there)])
+    computed = merged([*(known.computed if known else ()), *(DayRange(day, day) for (day,) in there)])
     summary = _summary()
     try:
         if asked := _days(computed, changed, view):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from feature_store.calendar import DayRange, parse_day
+from feature_store.calendar import DayRange, merged, parse_day
 from spark_jobs import storage
 from spark_jobs.errors import JobError
 
@@ -87,14 +87,3 @@ def record(
         wanted = Watermark(known.readings_id, version if overtaken else known.version, computed)
     if wanted is not None and wanted != known:
         write(features, wanted)
-
-
-def merged(days: Iterable[DayRange]) -> tuple[DayRange, ...]:
-    """Put ranges of days in order, those that touch or overlap into one."""
-    made: list[DayRange] = []
-    for each in sorted(days, key=lambda days: days.start):
-        if made and (each.start - made[-1].end).days <= 1:
-            made[-1] = DayRange(made[-1].start, max(made[-1].end, each.end))
-        else:
-            made.append(each)
-    return tuple(made)

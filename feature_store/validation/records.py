@@ -7,21 +7,19 @@ and metric, by which later days are judged. Both are read and written without Sp
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
-import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 
-from feature_store import files, layout, live_table
+from feature_store import layout, small_table
 from feature_store.calendar import DayRange
+from feature_store.small_table import DAY, RecordsError
 from feature_store.view import FeatureView
 
-if TYPE_CHECKING:
-    from deltalake import DeltaTable
+__all__ = ["Judged", "RecordsError", "Release", "Source", "Verdict", "held_back", "metrics", "record", "verdicts"]
 
 
 class Verdict(Enum):
@@ -71,7 +69,7 @@ class Judged:
 
 Metrics = dict[str, float]  # by name: of the day, or COLUMN.NAME; one that can't be told is not there
 
-VIEW, DAY = "view", "day_date"
+VIEW = "view"
 METRICS = pa.schema([(VIEW, pa.string()), (DAY, pa.date32()), ("metric", pa.string()), ("value", pa.float64())])
 VERDICTS = pa.schema(
     [
@@ -90,11 +88,6 @@ VERDICTS = pa.schema(
         ("report", pa.string()),
     ]
 )
-TRIES = 5  # at one commit, while others write other days or views
-
-
-class RecordsError(Exception):
-    """One of the two tables can't be read or written; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def verdicts(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, 
         view: the declaration.
         days: whose verdicts are wanted.
     """
-    rows = _read(layout.beside(features, layout.VERDICTS), view, days)
+    rows = small_table.read(layout.beside(features, layout.VERDICTS), (VIEW, view.name), days)
     return {row[DAY]: _judged(row) for row in rows}
 
 
@@ -130,7 +123,7 @@ def held_back(features: str, view: FeatureView, days: DayRange) -> dict[dt.date,
 def metrics(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, Metrics]:
     """Read what was measured of some days, held back or not; RecordsError if that is not possible."""
     found: dict[dt.date, Metrics] = {}
-    for row in _read(layout.beside(features, layout.METRICS), view, days):
+    for row in small_table.read(layout.beside(features, layout.METRICS), (VIEW, view.name), days):
         found.setdefault(row[DAY], {})[row["metric"]] = row["value"]
     return found
 
@@ -151,9 +144,10 @@ def record(  # noqa: PLR0913, PLR0917 - what is remembered of which days, and wh
     values = [(view.name, day, name, value) for day, of in measured.items() for name, value in of.items()]
     columns = zip(*values, strict=True) if values else [[], [], [], []]
     table = pa.table([pa.array(column, field.type) for column, field in zip(columns, METRICS, strict=True)], METRICS)
-    _replace(layout.beside(features, layout.METRICS), table, view, days)
+    small_table.replace(layout.beside(features, layout.METRICS), table, (VIEW, view.name), days)
     rows = [_row(each, view, source) for each in judged]
-    _replace(layout.beside(features, layout.VERDICTS), pa.Table.from_pylist(rows, VERDICTS), view, days)
+    judgements = pa.Table.from_pylist(rows, VERDICTS)
+    small_table.replace(layout.beside(features, layout.VERDICTS), judgements, (VIEW, view.name), days)
 
 
 def _row(judged: Judged, view: FeatureView, source: Source) -> dict[str, Any]:
@@ -176,62 +170,3 @@ def _judged(row: Mapping[str, Any]) -> Judged:
     release = Release(row["released_by"], row["release_reason"] or "") if row["released_by"] else None
     failed, warned = tuple(row["failed"]), tuple(row["warned"])
     return Judged(row[DAY], Verdict(row["verdict"]), row["rows"], row["fingerprint"], failed, warned, release)
-
-
-def _read(uri: str, view: FeatureView, days: DayRange) -> list[dict[str, Any]]:
-    table = _open(uri)
-    if table is None:
-        return []
-    of_days = (pc.field(VIEW) == view.name) & (pc.field(DAY) >= days.start) & (pc.field(DAY) <= days.end)
-    try:
-        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
-        found = table.to_pyarrow_dataset().to_table(filter=of_days, use_threads=False)
-        rows: list[dict[str, Any]] = found.to_pylist()
-    except OSError as error:
-        raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
-    return rows
-
-
-def _replace(uri: str, rows: pa.Table, view: FeatureView, days: DayRange) -> None:
-    """Replace a view's rows of some days; others may write those of other days or views meanwhile."""
-    from deltalake import DeltaTable, write_deltalake  # noqa: PLC0415 - whoever only declares views needs no Delta
-    from deltalake.exceptions import CommitFailedError, DeltaError  # noqa: PLC0415
-
-    where = f"{VIEW} = '{view.name}' AND {DAY} >= '{days.start}' AND {DAY} <= '{days.end}'"
-    options = live_table.storage_options(os.environ)
-    for tried in range(1, TRIES + 1):
-        try:
-            table = _open(uri) or DeltaTable.create(
-                _place(uri), rows.schema, mode="error", partition_by=[VIEW], storage_options=options
-            )
-            write_deltalake(table, rows, mode="overwrite", predicate=where)
-        except (DeltaError, OSError) as error:
-            # Another run was first: it may as well have made the table.
-            lost = isinstance(error, CommitFailedError) or "already exists" in str(error)
-            if not lost or tried == TRIES:
-                raise RecordsError(f"{uri} can't be written: {_first_line(error)}") from error
-        else:
-            return
-
-
-def _open(uri: str) -> DeltaTable | None:
-    """Open a table; None if there is none yet."""
-    from deltalake import DeltaTable  # noqa: PLC0415
-    from deltalake.exceptions import DeltaError, TableNotFoundError  # noqa: PLC0415
-
-    try:
-        return DeltaTable(_place(uri), storage_options=live_table.storage_options(os.environ))
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError, ValueError) as error:
-        raise RecordsError(f"{uri} can't be opened: {_first_line(error)}") from error
-
-
-def _place(uri: str) -> str:
-    if "%" in uri:
-        raise RecordsError(f"{uri} can't be used: delta-rs takes the % in it for a sign that is encoded")
-    return files.as_uri(uri)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,7 +14,7 @@ import pytest
 from delta import DeltaTable
 from pyspark.sql import SparkSession
 
-from feature_store.calendar import DayRange, add_months
+from feature_store.calendar import DayRange, add_months, merged
 from feature_store.energy import ENERGY
 from spark_jobs import delta_rs, featurize, late, tables, watermark
 from spark_jobs.errors import JobError
@@ -268,8 +268,8 @@ def test_late_readings_are_followed_where_those_of_the_day_are_missing(
     ],
 )
 def test_computed_days_are_held_as_few_ranges(days: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
-    merged = watermark.merged(DayRange(dt.date(2013, 1, start), dt.date(2013, 1, end)) for start, end in days)
-    assert [(each.start.day, each.end.day) for each in merged] == expected
+    made = merged(DayRange(dt.date(2013, 1, start), dt.date(2013, 1, end)) for start, end in days)
+    assert [(each.start.day, each.end.day) for each in made] == expected
 
 
 def test_without_features_there_is_nothing_to_recompute(run: Run, place: Path) -> None:

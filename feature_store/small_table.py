@@ -1,0 +1,98 @@
+"""Small Delta tables that the feature store keeps for itself: rows of an owner's days, read and replaced whole."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
+import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
+
+from feature_store import files, live_table
+from feature_store.calendar import DayRange, merged
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+TRIES = 5  # at one commit, while others write other days, or those of another owner
+DAY = "day_date"  # the column that says of which day a row is
+
+Owner = tuple[str, str]  # a column, and the value that it has in this owner's rows
+
+
+class RecordsError(Exception):
+    """A table can't be read or written; the message says which and why."""
+
+
+def read(uri: str, owner: Owner, days: DayRange) -> list[dict[str, Any]]:
+    """Read an owner's rows of some days; none if there is no table. RecordsError if that is not possible."""
+    table = _open(uri)
+    if table is None:
+        return []
+    wanted = (pc.field(owner[0]) == owner[1]) & (pc.field(DAY) >= days.start) & (pc.field(DAY) <= days.end)
+    try:
+        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
+        found = table.to_pyarrow_dataset().to_table(filter=wanted, use_threads=False)
+        rows: list[dict[str, Any]] = found.to_pylist()
+    except OSError as error:
+        raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
+    return rows
+
+
+def replace(uri: str, rows: pa.Table, owner: Owner, days: Iterable[dt.date]) -> None:
+    """Replace an owner's rows of some days, all at once; others may write other days, or their own, meanwhile.
+
+    Args:
+        uri: of the table, which is made if it is missing.
+        rows: of that owner and these days.
+        owner: whose.
+        days: which; in any order.
+
+    Raises:
+        RecordsError: the table can't be written.
+    """
+    from deltalake import DeltaTable, write_deltalake  # noqa: PLC0415 - whoever only declares views needs no Delta
+    from deltalake.exceptions import CommitFailedError, DeltaError  # noqa: PLC0415
+
+    stretches = merged(DayRange(day, day) for day in days)
+    of_days = " OR ".join(f"({DAY} >= '{each.start}' AND {DAY} <= '{each.end}')" for each in stretches)
+    where = f"{owner[0]} = '{owner[1]}' AND ({of_days})"
+    options = live_table.storage_options(os.environ)
+    for tried in range(1, TRIES + 1):
+        try:
+            table = _open(uri) or DeltaTable.create(
+                _place(uri), rows.schema, mode="error", partition_by=[owner[0]], storage_options=options
+            )
+            write_deltalake(table, rows, mode="overwrite", predicate=where)
+        except (DeltaError, OSError) as error:
+            # Another run was first: it may as well have made the table.
+            lost = isinstance(error, CommitFailedError) or "already exists" in str(error)
+            if not lost or tried == TRIES:
+                raise RecordsError(f"{uri} can't be written: {_first_line(error)}") from error
+        else:
+            return
+
+
+def _open(uri: str) -> DeltaTable | None:
+    """Open a table; None if there is none yet."""
+    from deltalake import DeltaTable  # noqa: PLC0415
+    from deltalake.exceptions import DeltaError, TableNotFoundError  # noqa: PLC0415
+
+    try:
+        return DeltaTable(_place(uri), storage_options=live_table.storage_options(os.environ))
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError, ValueError) as error:
+        raise RecordsError(f"{uri} can't be opened: {_first_line(error)}") from error
+
+
+def _place(uri: str) -> str:
+    if "%" in uri:
+        raise RecordsError(f"{uri} can't be used: delta-rs takes the % in it for a sign that is encoded")
+    return files.as_uri(uri)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
