@@ -2,6 +2,8 @@
 # Bootstrap action of the feature store's clusters: makes $HOME/feature-store on a node, as user hadoop.
 #   app.config       settings of the Java driver for Keyspaces, credentials included; readable by its owner only
 #   truststore.jks   the certificate authorities that the driver trusts
+#   ca.pem, keyspaces.json   the same authorities, and where Keyspaces is, for the Python driver: it asks Secrets Manager
+#                    for the credentials itself, or signs in as the node's role if no secret is named
 #   code.zip, spark_jobs/*.py, jars/*.jar   the release's code, entry scripts and the Spark Cassandra Connector
 # Runs on every node of an EMR 7 cluster (Amazon Linux 2023), and unchanged on the local EMR. Running it again makes it
 # all anew. No secret is ever an argument of a program, as arguments are open to every user of a machine.
@@ -64,6 +66,7 @@ for certificate in "$part"/certs/*.pem; do
     fail "keytool did not take ${certificate##*/}: $said"
   count=$((count + 1))
 done
+cat "$part"/certs/*.pem >"$part/ca.pem"
 say "trusted certificate authorities: $count"
 
 # Fills in "@NAME@" of the template as JSON strings, which HOCON takes as they are, whatever is in a password.
@@ -100,6 +103,12 @@ aws secretsmanager get-secret-value --region "$region" --secret-id "$secret" --q
   python3 -c "$render" "$part/app.config.template" "$part/app.config" "$host:$port" "$region" "$home/truststore.jks" ||
   fail "app.config can't be written: is there a secret $secret in $region with username and password, that this node's role may read?"
 unset TRUSTSTORE_PASSWORD
+
+python3 -c '
+import json, sys
+names = ("host", "port", "region", "ca", "secret")
+print(json.dumps(dict(zip(names, sys.argv[1:]))))
+' "$host" "$port" "$region" "$home/ca.pem" "$secret" >"$part/keyspaces.json" || fail "keyspaces.json can't be written."
 
 say "unpacking the jobs"
 python3 -c '

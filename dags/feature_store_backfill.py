@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, Param
 from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
 from feature_store_airflow.release import release_params
+from feature_store_airflow.sync import sync_params
 
 DOC = """
 # Features of a range of days
@@ -63,6 +64,7 @@ with DAG(
         "start": Param(type="string", format="date", title="First day"),
         "end": Param(type="string", format="date", title="Last day", description="Inclusive"),
         **release_params(),
+        **sync_params(),
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):

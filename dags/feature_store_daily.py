@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
 from feature_store_airflow.release import release_params
+from feature_store_airflow.sync import sync_params
 
 DOC = """
 # Features of one day
 
 **What it does.** Makes an EMR cluster, takes what is new in the landing folder into the readings, computes the day's
-features of every view and entity (each window ends with that day), judges each day, writes exactly the days that may go
-online to Keyspaces, reads them back, and ends the cluster.
+features of every view and entity (each window ends with that day), judges each day, writes what of the days that may go
+online differs from what is there to Keyspaces, reads it back, certifies it, and ends the cluster.
 
 **Inputs.** `.csv` and `.csv.gz` objects under `s3://BUCKET/Dataset/`. An object may say in its metadata `last-day`
 (YYYY-MM-DD) which day its newest reading is of.
@@ -24,7 +25,7 @@ under `s3://BUCKET/runs/DAG_ID/RUN_ID/`.
 
 **Schedule and lag.** Every day at 00:00 UTC, for the day that has just ended. `plan` then waits, without a cluster
 and at most 12 hours, for an object that landed after the end of that day and does not declare an earlier `last-day`.
-Then a cluster starts, and four steps follow one another, each of at most 2 hours.
+Then a cluster starts, and five steps follow one another, each of at most 2 hours.
 
 **To rerun a day.** Clear its run; or trigger the DAG with *First day*. A rerun replaces the day's rows by the same
 ones. A step that is cleared alone, or with those after it, is done anew as long as the run's cluster lives; later the
@@ -41,6 +42,12 @@ kept with the verdict. A warning holds nothing back; `verdict` names it.
 it by `schedule=[feature_store_airflow.assets.asset("energy_data_features")]`. The event's `extra` has the table's `uri`
 and `features_version`, `start`, `end`, `rows`, the `days` by verdict (those `quarantined` are not for use), the
 `verdict` of all and the `report`. What it tells of is in Delta at that time, and online once `sync` is done.
+
+**What is online.** `schema` makes the online tables, or adds new columns to them, and refuses what would destroy
+something. `sync` writes only rows that differ from what was last certified, deletes those that Delta no longer has or
+that are older than the view's retention, and compares with Delta: a sync that can't certify its days has failed. With
+*Budget* it writes nothing if that would cost more. With *Check the whole table* it compares all of the online table,
+also rows that nobody asked for, and mends it. Each view's certificate is `certificate.json` in the run's folder.
 
 **To backfill.** Trigger this DAG with *First day* and *Last day*, or `feature_store_backfill`: one cluster for the
 whole range. Airflow's own backfill works too, with a cluster for each day; it is right for a few single days.
@@ -79,6 +86,7 @@ with DAG(
             description="Inclusive. Empty: the first day",
         ),
         **release_params(),
+        **sync_params(),
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):

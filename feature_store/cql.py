@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
-from feature_store.keyspaces import SECONDS_A_DAY
-from feature_store.view import FeatureView
+from feature_store.view import Column, FeatureView
 
 KEYSPACE = "feature_store"
 # In Keyspaces/, a view's table has the view's name; that of the original kit has the name that it had there.
@@ -38,33 +37,75 @@ def file(view: FeatureView) -> str:
     return KIT_FILES.get(view.name, f"{view.name}.cql")
 
 
-def table(view: FeatureView, keyspace: str) -> str:
-    """Render the text of a view's file: one wide row for an entity's day, the newest day first."""
+def table(view: FeatureView, keyspace: str, name: str | None = None) -> str:
+    """Render the text of a view's file: one wide row for an entity's day, the newest day first.
+
+    Args:
+        view: the declaration.
+        keyspace: of the table.
+        name: of the table; None is the view's.
+    """
     entity, day = view.keys
     columns = "".join(f'    "{column.name}" {column.type.cql},\n' for column in view.columns)
-    expiry = "" if view.retention is None else f"\n    AND default_time_to_live = {view.retention * SECONDS_A_DAY}"
     return (
-        f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{view.name}" (\n'
+        f'CREATE TABLE IF NOT EXISTS "{keyspace}"."{name or view.name}" (\n'
         f"{columns}"
         f'    PRIMARY KEY ("{entity.name}", "{day.name}")\n'
         ") WITH CUSTOM_PROPERTIES = {'capacity_mode': {'throughput_mode': 'PAY_PER_REQUEST'}}\n"
-        f'    AND CLUSTERING ORDER BY ("{day.name}" DESC){expiry};\n'
+        f'    AND CLUSTERING ORDER BY ("{day.name}" DESC);\n'
     )
+
+
+def add_columns(columns: Iterable[Column], keyspace: str, table: str) -> str:
+    """Render the statement that adds columns to a table."""
+    added = ", ".join(f'"{column.name}" {column.type.cql}' for column in columns)
+    return f'ALTER TABLE "{keyspace}"."{table}" ADD ({added})'
 
 
 def latest(view: FeatureView, keyspace: str) -> str:
     """Render the query of an entity's newest row, with the entity as its only parameter."""
-    names = ", ".join(f'"{column.name}"' for column in view.columns)
-    return f'SELECT {names} FROM "{keyspace}"."{view.name}" WHERE "{view.entity}" = ? LIMIT 1'  # noqa: S608 - no values
+    return f'{_select(view, keyspace, view.name)} WHERE "{view.entity}" = ? LIMIT 1'
 
 
-def delete(view: FeatureView, keyspace: str, table: str, entity: str, day: dt.date) -> str:
-    """Render the statement, for a person to run, that takes an entity's row of a day away."""
-    value = entity.replace("'", "''")
-    return (
-        f'DELETE FROM "{keyspace}"."{table}"'  # noqa: S608 - the value is quoted
-        f" WHERE \"{view.entity}\" = '{value}' AND \"{view.day}\" = '{day}';"
-    )
+def select_days(view: FeatureView, keyspace: str, table: str) -> str:
+    """Render the query of an entity's rows from one day to another; parameters: entity, first day, last day."""
+    where = f'WHERE "{view.entity}" = ? AND "{view.day}" >= ? AND "{view.day}" <= ?'
+    return f"{_select(view, keyspace, table)} {where}"
+
+
+def select_tokens(view: FeatureView, keyspace: str, table: str) -> str:
+    """Render the query of a part of a table, all days; parameters: the token above which, and that up to which."""
+    where = f'WHERE token("{view.entity}") > ? AND token("{view.entity}") <= ?'
+    return f"{_select(view, keyspace, table)} {where}"
+
+
+def insert(view: FeatureView, keyspace: str, table: str) -> str:
+    """Render the statement that writes a row; parameters: its columns, in the view's order."""
+    marks = ", ".join("?" for _ in view.columns)
+    return f'INSERT INTO "{keyspace}"."{table}" ({_names(view)}) VALUES ({marks})'  # noqa: S608 - no values
+
+
+def delete(view: FeatureView, keyspace: str, table: str) -> str:
+    """Render the statement that takes a row away; parameters: entity and day."""
+    return f'DELETE FROM "{keyspace}"."{table}" WHERE "{view.entity}" = ? AND "{view.day}" = ?'  # noqa: S608 - as above
+
+
+def sent(view: FeatureView, name: str) -> list[str]:
+    """All statements that the project sends for a view whose table is in the keyspace of a name."""
+    return [
+        *statements(keyspace(name) + table(view, name)),
+        add_columns(view.columns[len(view.keys) :], name, view.name),
+        latest(view, name),
+        *(each(view, name, view.name) for each in (select_days, select_tokens, insert, delete)),
+    ]
+
+
+def _select(view: FeatureView, keyspace: str, table: str) -> str:
+    return f'SELECT {_names(view)} FROM "{keyspace}"."{table}"'  # noqa: S608 - no values
+
+
+def _names(view: FeatureView) -> str:
+    return ", ".join(f'"{column.name}"' for column in view.columns)
 
 
 def statements(text: str) -> list[str]:
@@ -83,7 +124,7 @@ def statements(text: str) -> list[str]:
 def apply(session: Session, text: str) -> None:
     """Run the statements of a .cql file one after the other, in the file's order.
 
-    Keyspaces makes keyspaces and tables asynchronously: give it a moment between a keyspace and its first table.
+    Keyspaces makes keyspaces and tables asynchronously: `spark_jobs.schema` waits for them, this does not.
     """
     for statement in statements(text):
         session.execute(statement)

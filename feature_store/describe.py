@@ -33,7 +33,7 @@ def _cut(line: str) -> str:
 
 def _lines(view: FeatureView) -> Iterator[str]:
     entity, day = view.keys
-    kept = "for ever" if view.retention is None else f"for {view.retention} days after it was last written"
+    kept = "for ever" if view.retention is None else f"for the newest {view.retention} days"
     yield f"{view.name}: {view.description}"
     yield ""
     yield from table(

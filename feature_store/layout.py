@@ -16,6 +16,8 @@ READINGS = "delta/readings"
 FEATURES = f"delta/{VIEW}"  # of each view
 # Beside the features, of all views: what validation has measured of each day, and what it has found.
 METRICS, VERDICTS = "validation_metrics", "validation_verdicts"
+CERTIFICATES = "sync_certificates"  # and which days are online, and proven to be
+OWN = (METRICS, VERDICTS, CERTIFICATES)
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 HIDDEN = ("_", ".")  # to Spark, and so to the ingest step

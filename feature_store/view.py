@@ -64,10 +64,9 @@ class FeatureView:
         aggregations: each over every window.
         takes: names of the source's measures that the view takes: its aggregations are of these, and a row carries
             its own day's values along. None takes them all.
-        retention: days that a row stays in the online table after it was last written, whatever day it is of; None
-            keeps it for ever. So take more days than an entity may be silent and still be asked for. The Delta table
-            keeps everything. A table that was made with a retention never gets rid of its cost: Keyspaces can change
-            the days, and can't switch expiry off.
+        retention: how many days the online table holds, counted back from the newest day of features that is online;
+            None holds all. An entity that was silent for longer is not found online any more. The Delta table keeps
+            everything.
         expects: limits that a day of features has to keep to go online, beside what must hold of every row.
     """
 
@@ -98,9 +97,9 @@ class FeatureView:
         yield from repeated([*carried, *features])
         if self.name in self.source.tables:
             yield "name", f"is a table of source {self.source.name} already"
-        if self.name in (layout.METRICS, layout.VERDICTS):
-            yield "name", "is the table of validation's own"
-        if fault := keyspaces.columns_fault(len(self.columns) - len(self.keys), self.retention):
+        if self.name in layout.OWN:
+            yield "name", "is a table of the feature store's own"
+        if fault := keyspaces.columns_fault(len(self.columns) - len(self.keys)):
             yield "aggregations", fault
         if fault := keyspaces.retention_fault(self.retention):
             yield "retention", fault

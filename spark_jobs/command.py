@@ -24,7 +24,7 @@ from spark_jobs.errors import JobError, Summary, VerdictError, first_cause
 Work = Callable[[SparkSession, argparse.Namespace], Summary]
 Alone = Callable[[argparse.Namespace], Summary | None]
 
-OF_A_VIEW = ("features", "report", "table")  # arguments that name what each view has of its own
+OF_A_VIEW = ("features", "report", "table", "certificate")  # arguments that name what each view has of its own
 
 DONE, FAILED = 0, 1  # argparse ends the process with 2 when the arguments are bad
 
@@ -108,7 +108,7 @@ def _of_views(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
     if len({view.name for view in views}) < len(views):
         raise ValueError("--view names a view twice")
     for name in OF_A_VIEW if len(views) > 1 else ():
-        if name in given and layout.VIEW not in given[name]:
+        if given.get(name) and layout.VIEW not in given[name]:
             raise ValueError(f"--{name} takes {layout.VIEW} in it where there are several views, as each has its own")
     for name in given:
         if name.endswith("_version") and len(given[name] or views) != len(views):
@@ -118,7 +118,7 @@ def _of_views(args: argparse.Namespace) -> dict[str, argparse.Namespace]:
         part = argparse.Namespace(**given)
         part.view = view
         for name, value in given.items():
-            if name in OF_A_VIEW:
+            if name in OF_A_VIEW and value is not None:
                 setattr(part, name, value.replace(layout.VIEW, view.name))
             elif name.endswith("_version"):
                 setattr(part, name, value[place] if value else None)

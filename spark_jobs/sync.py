@@ -1,123 +1,210 @@
-"""Bring the features of a range of days online, read them back, and compare every value with Delta.
+"""Bring the features of days online: what changed since they were last certified, and nothing else; then prove it.
 
-Days that validation holds back are left out: what is online of them stays as it is.
+With --start and --end: these days. With --changed: every day that is online, brought up to date. With --whole: the
+whole online table is compared with Delta, and mended; after the days, or without any.
+
+Days that validation holds back are left out: what is online of them stays as it is. Nothing here needs Spark.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import logging
-import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
-
-from feature_store import cql
+from feature_store import cost
 from feature_store.calendar import DayRange
+from feature_store.endpoint import Endpoint, OnlineError
+from feature_store.sync import certificates, synchronise
+from feature_store.sync.certificates import Certificate, RecordsError
+from feature_store.sync.changes import Features, FeaturesError
+from feature_store.sync.online_table import OnlineTable, open_table
+from feature_store.sync.synchronise import CertificateError, Outcome, Plan, Sync, SyncError
 from feature_store.validation import records
 from feature_store.view import FeatureView
-from spark_jobs import command, online_table, tables
+from spark_jobs import command, storage, tables
 from spark_jobs.errors import JobError, Summary, VerdictError
-from spark_jobs.online_table import OnlineTable
 
-EXAMPLES = 5
+FEW = 5
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; the exit status: 1 also if what is online afterwards is not what Delta has."""
-    arguments = command.parser("sync", __doc__ or "")
+    arguments = command.parser("sync", __doc__ or "", days_required=False)
     arguments.add_argument("--features", required=True, metavar="URI", help="Delta table of features")
     command.add_version(arguments, "features")
     arguments.add_argument("--keyspace", required=True, help="keyspace of the online table")
     arguments.add_argument("--table", required=True, help="name of the online table")
+    arguments.add_argument("--changed", action="store_true", help="bring all days up to date that are online")
     arguments.add_argument(
-        "--driver-config",
-        type=Path,
-        metavar="FILE",
-        default=os.environ.get("KEYSPACES_DRIVER_CONFIG") or Path.home() / "feature-store" / "app.config",
-        help="the Java driver's configuration (default: KEYSPACES_DRIVER_CONFIG, else ~/feature-store/app.config)",
+        "--whole",
+        nargs="?",
+        choices=("yes", "no"),
+        const="yes",
+        default="no",
+        help="compare the whole table with Delta, and mend it",
     )
+    arguments.add_argument(
+        "--budget", type=_dollars, metavar="DOLLARS", help="write nothing if writing would cost more, on demand"
+    )
+    arguments.add_argument("--certificate", metavar="URI", help="write what was proven to this file as JSON")
     command.add_view(arguments)
-    return command.execute(arguments, run, argv)
+    return command.execute(arguments, None, argv, refuse=_refuse, alone=run)
 
 
-def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
-    """Write, read back, compare.
+def run(args: argparse.Namespace) -> Summary:
+    """Write what differs, read it back, compare, certify.
 
     Raises:
-        JobError: there is nothing to write, or no table to write to.
+        JobError: there is nothing to bring online, no table to write to, or it would cost too much.
         VerdictError: what is online differs from Delta.
     """
     view: FeatureView = args.view
-    table = OnlineTable(args.keyspace, args.table, args.driver_config)
-    features_version = tables.pinned(args.features, args.features_version)
-    held = _held_back(args.features, view, args.days)
-    chosen = tables.within(view.day, args.days)
-    if held:
-        chosen &= ~F.col(view.day).isin(held)
-    online_table.check(spark, table, view)
-    rows = tables.read(spark, args.features, features_version).where(chosen).persist()
-    count = rows.count()
-    if not count:
-        raise JobError(f"{args.features} has no features of {args.days}{_but(held)}: there is nothing to bring online.")
-    newest = tables.version(args.features)
-    if newest != features_version and not tables.same(rows, tables.read(spark, args.features, newest).where(chosen)):
-        # Written now, they would take the place of newer ones that may be online already.
-        raise JobError(
-            f"Other features of {args.days} were written to {args.features} since version {features_version}: they are "
-            "for the run that wrote them to sync. Nothing was written; run this again from featurize on if need be."
-        )
-    online_table.write(rows, count, table, view)
-    compared = online_table.compare(rows, chosen, table, view).persist()
-    outcomes = {row["outcome"]: row["count"] for row in compared.groupBy("outcome").count().collect()}
-    summary = {
-        "rows_written": count,
-        "rows_online": outcomes.pop(online_table.EQUAL, 0),
-        "features_version": features_version,
-        "table": str(table),
-        "days_held_back": [str(day) for day in held],
-    }
-    if outcomes:
-        raise VerdictError(_difference(compared, outcomes, table, view), summary)
+    version = tables.pinned(args.features, args.features_version)
+    with _explained():
+        endpoint = Endpoint.here()
+        features = Features(args.features, view, version)
+        with open_table(endpoint, view, args.keyspace, args.table) as online:
+            known = certificates.known(args.features, online.name)
+            held = _held_back(args, known)
+            summary: Summary = {
+                "table": online.name,
+                "features_version": version,
+                "days_held_back": [str(day) for day in held],
+            }
+            try:
+                if args.days or args.changed:
+                    made = synchronise.plan(features, known, args.days, held)
+                    _check(made, args, held, features)
+                    done = Sync(features, online, known, endpoint.region, args.budget, changed_only=args.changed)
+                    summary |= _said(made, done.run(made), view)
+                if args.whole == "yes":
+                    summary["whole"] = _whole(features, online)
+            except CertificateError as error:
+                raise VerdictError(str(error), {**summary, **_used(online, endpoint.region)}) from error
+            summary |= _used(online, endpoint.region)
+    if args.certificate:
+        storage.write_text(args.certificate, json.dumps({"view": view.name, **summary}, indent=2) + "\n")
     return summary
 
 
-def _held_back(features: str, view: FeatureView, days: DayRange) -> list[dt.date]:
-    """The days that validation holds back; JobError if that can't be told, as one of them might go online."""
+def _refuse(args: argparse.Namespace) -> str | None:
+    if args.days and args.changed:
+        return "--changed is of all days that are online: leave --start and --end out"
+    if not (args.days or args.changed or args.whole == "yes"):
+        return "give --start and --end, or --changed, or --whole"
+    return None
+
+
+def _dollars(text: str) -> float | None:
+    if not text:  # of a template: no budget
+        return None
     try:
-        found = records.held_back(features, view, days)
-    except records.RecordsError as error:
-        raise JobError(f"Which days validation holds back can't be told: {error}. Nothing was written.") from error
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of dollars")
+    return value
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what is understood into the job's own errors."""
+    try:
+        yield
+    except (OnlineError, SyncError, FeaturesError, RecordsError) as error:
+        raise JobError(str(error) if str(error).endswith(".") else f"{error}.") from error
+
+
+def _held_back(args: argparse.Namespace, known: Mapping[dt.date, Certificate]) -> list[dt.date]:
+    """The days that validation holds back; RecordsError if that can't be told, as one of them might go online."""
+    days = args.days or (DayRange(min(known), max(known)) if known else None)
+    found = records.held_back(args.features, args.view, days) if days else {}
     for day, judged in sorted(found.items()):
         log.warning("%s is left out, as validation holds it back: %s.", day, ", ".join(judged.failed))
     return sorted(found)
 
 
-def _but(held: Sequence[dt.date]) -> str:
-    if not held:
-        return ""
-    few = ", ".join(map(str, held[:EXAMPLES])) + (", ..." if len(held) > EXAMPLES else "")
-    return f" but those that validation holds back ({few}; see its report: recompute them, or release them)"
-
-
-def _difference(compared: DataFrame, outcomes: dict[str, int], table: OnlineTable, view: FeatureView) -> str:
-    keys = [column.name for column in view.keys]
-    said = []
-    for outcome, count in sorted(outcomes.items()):
-        some = compared.where(F.col("outcome") == outcome).orderBy(*reversed(keys)).limit(EXAMPLES).collect()
-        said.append(f"{count} {outcome} (such as {', '.join(' '.join(str(row[key]) for key in keys) for row in some)})")
-        if outcome == online_table.LEFT_OVER:
-            deletes = [cql.delete(view, table.keyspace, table.table, *(row[key] for key in keys)) for row in some]
-            said[-1] += (
-                f", which Delta no longer has; if that is right, remove them by statements like {' '.join(deletes)}"
+def _check(made: Plan, args: argparse.Namespace, held: Sequence[dt.date], features: Features) -> None:
+    """Say what is not brought online; JobError if that is everything that there is of the days that were asked for."""
+    if made.newer:
+        log.warning("Another run has brought later features of %s online: left as they are.", _few(made.newer))
+    if made.too_old:
+        log.warning(
+            "%s: older than the newest %s days, which the online table holds: nothing is written of them.",
+            *(_few(made.too_old), args.view.retention),
+        )
+    if args.days and not (any(not each.leaves for each in made.chunks) or made.too_old or made.newer):
+        but = (
+            ""
+            if not held
+            else (
+                f" but those that validation holds back ({_few(held)}; see its report: recompute them, or release them)"
             )
-    return f"{table} is not what Delta has: {'; '.join(said)}."
+        )
+        raise JobError(f"{features.uri} has no features of {args.days}{but}: there is nothing to bring online.")
+
+
+def _said(made: Plan, outcome: Outcome, view: FeatureView) -> Summary:
+    return {
+        "days_online": len(outcome.certified),
+        "rows_online": outcome.rows_online,
+        "rows_planned": outcome.planned,
+        "write_units_planned": outcome.planned_units,
+        "rows_compared": outcome.compared,
+        "differences": outcome.differences,
+        "repaired": outcome.repaired,
+        "days_too_old": len(made.too_old),
+        "days_left": len(outcome.left),
+        "retention": view.retention,
+    }
+
+
+def _used(online: OnlineTable, region: str) -> Summary:
+    """What was written and read, and what that costs."""
+    used = online.usage
+    price = cost.dollars(region, writes=used.write_units, reads=used.read_units)
+    return {
+        "rows_written": used.rows_written,
+        "rows_deleted": used.rows_deleted,
+        "write_units": used.write_units,
+        "read_units": used.read_units,
+        "requests_refused": used.refused,
+        "dollars": None if price is None else round(price, 6),
+        "prices": f"{region} on demand, {cost.PRICES_AS_OF}",
+    }
+
+
+def _whole(features: Features, online: OnlineTable) -> Summary:
+    """Compare all of the table and mend it; VerdictError if it still differs then."""
+    known = certificates.known(features.uri, online.name)
+    found, unsure = synchronise.compare_whole(features, online, known, mend=True)
+    if found.differences:
+        log.warning(
+            "%s: %d row(s) missing, %d different, %d that should not be there: mended.",
+            *(online.name, found.missing, len(found.upserts) - found.missing, len(found.left_over)),
+        )
+        again, _ = synchronise.compare_whole(features, online, known, mend=False)
+        if again.differences:
+            raise JobError(f"{online.name} still differs from Delta in {again.differences} row(s) after a repair.")
+    return {
+        "rows": found.rows,
+        "missing": found.missing,
+        "different": len(found.upserts) - found.missing,
+        "left_over": len(found.left_over),
+        "days_not_compared": [str(day) for day in unsure],
+    }
+
+
+def _few(days: Sequence[dt.date]) -> str:
+    return ", ".join(map(str, days[:FEW])) + (", ..." if len(days) > FEW else "")
 
 
 if __name__ == "__main__":

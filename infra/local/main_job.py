@@ -29,6 +29,7 @@ STAGES = (
     "plan",
     "create_cluster",
     "wait_for_cluster",
+    "schema",
     "ingest",
     "featurize",
     "validate",
@@ -200,7 +201,9 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
         yield f"    features          {did['rows']:>12,}   of {did['entities']:,} households; {same}"
         judged, synced = validate[name], sync[name]
         yield f"    validation        {judged['verdict']:>12}   {judged['checks']} checks of {judged['rows']:,} rows"
-        yield f"    rows online       {synced['rows_online']:>12,}   read back from {synced['table']}, equal to Delta"
+        price = "" if synced["dollars"] is None else f", ${synced['dollars']:.4f} at on-demand prices"
+        yield f"    rows online       {synced['rows_online']:>12,}   in {synced['table']}, certified equal to Delta"
+        yield f"    rows written      {synced['rows_written']:>12,}   and {synced['rows_deleted']:,} deleted{price}"
     yield "  seconds             " + "  ".join(
         f"{name} {took[name]:.1f}" for name in STAGES if took.get(name, 0) >= 0.05
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from feature_store import cql, online, registry
+from feature_store import online
 from infra import release
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
@@ -32,8 +32,6 @@ def prepare(stack: Stack, progress: Callable[[str], None]) -> None:
     s3: S3Client = boto3.client("s3")
     _make_bucket(s3)
     cassandra.prepare_roles(stack)
-    _apply_schema(stack)
-    progress("keyspace and tables are there (Keyspaces/*.cql)")
     published = release.publish(release.build([stack.ca], stack.home / "release"), BUCKET)
     progress(f"code is published: {published}")
     install_node(stack, published)
@@ -91,12 +89,6 @@ def connect_online(stack: Stack) -> online.Connection:
 def _make_bucket(s3: S3Client) -> None:
     if BUCKET not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-
-
-def _apply_schema(stack: Stack) -> None:
-    with connect_online(stack) as connection:
-        for name in ("Keyspace.cql", *(cql.file(view) for view in registry.views())):
-            cql.apply(connection.session, (ROOT / "Keyspaces" / name).read_text())
 
 
 def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:

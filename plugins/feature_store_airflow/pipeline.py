@@ -25,7 +25,8 @@ from feature_store_airflow.settings import (
     setting,
     version,
 )
-from feature_store_airflow.step import NODE_FOLDER, StepOperator
+from feature_store_airflow.step import StepOperator
+from feature_store_airflow.sync import BUDGET, CERTIFICATE, WHOLE_TABLE
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
 from feature_store_airflow.validate import ValidateOperator
 from feature_store_airflow.verdict import judge_run
@@ -105,7 +106,15 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
         "weight_rule": WeightRule.UPSTREAM,
     }
     tables = ("--readings", READINGS, "--features", FEATURES)
+    online = ("--keyspace", setting("keyspaces.keyspace"), "--table", layout.VIEW)
     return [
+        StepOperator(
+            task_id="schema",
+            job="schema",
+            # First: a declaration that the online table can't follow costs no more than a cluster's start.
+            arguments=("--features", FEATURES, *_views(), *online),
+            execution_timeout=timeout,
+        ),
         StepOperator(
             task_id="ingest",
             job="ingest",
@@ -143,12 +152,12 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
                 *("--features", FEATURES),
                 # Exactly what was validated.
                 *_views("features"),
-                *("--keyspace", setting("keyspaces.keyspace")),
-                *("--table", layout.VIEW),
+                *online,
                 *DAYS,
+                *("--certificate", f"{RUN_FOLDER}/{layout.VIEW}/{CERTIFICATE}.json"),
+                f"--budget={BUDGET}",
+                f"--whole={WHOLE_TABLE}",
             ),
-            # Spark expands the pattern itself; only this job needs the Cassandra connector.
-            spark_options=("--jars", f"{NODE_FOLDER}/jars/*.jar"),
             execution_timeout=timeout,
             **writes,
         ),

@@ -16,7 +16,7 @@ from feature_store_airflow.failures import RunIncomplete, failure_of
 from feature_store_airflow.gate import findings, held_back, named, next_steps
 from feature_store_airflow.release import BY, REASON
 
-STEPS = ("ingest", "featurize", "validate", "sync")
+STEPS = ("schema", "ingest", "featurize", "validate", "sync")
 # What these return is what they did; the tasks about the cluster have done their work whatever they return.
 TELLING = ("plan", *STEPS)
 
@@ -84,7 +84,7 @@ def describe(plan: Mapping[str, Any], summaries: Mapping[str, Mapping[str, Any]]
     """Say in words what a run did, from its plan and its jobs' summaries."""
     ingest = summaries["ingest"]
     # Of each, what it did for every view.
-    featurize, validate, sync = ([*summaries[name]["views"].values()] for name in STEPS[1:])
+    featurize, validate, sync = ([*summaries[name]["views"].values()] for name in STEPS[2:])
     verdicts = {view["verdict"] for view in validate}
     worst = next(verdict for verdict in ("failed", "warned", "passed") if verdict in verdicts)
     took = ", ".join(f"{name} {summaries[name]['seconds']:.0f} s" for name in STEPS)
@@ -94,11 +94,19 @@ def describe(plan: Mapping[str, Any], summaries: Mapping[str, Mapping[str, Any]]
         f"{sum(view['rows_written'] for view in featurize):,} rows of features written for "
         f"{max(view['entities'] for view in featurize):,} entities, of {len(featurize)} view(s); "
         f"validation {worst} ({sum(view['checks'] for view in validate)} checks); "
-        f"{sum(view['rows_online'] for view in sync):,} rows online and equal. {took}."
+        f"{sum(view['rows_online'] for view in sync):,} rows online and equal, {_written(sync)}. {took}."
     )
     # A table's first version is this run's own: there are no features of other days.
     stale = None if all(view["features_version"] == 0 for view in featurize) else _advice(plan, ingest)
     return "\n".join([did, *_noted(plan, summaries["validate"]["views"]), *([stale] if stale else [])])
+
+
+def _written(sync: Sequence[Mapping[str, Any]]) -> str:
+    """Say what was written online, and what that cost."""
+    written, deleted = (sum(view[f"rows_{what}"] for view in sync) for what in ("written", "deleted"))
+    prices = [view["dollars"] for view in sync if view["dollars"] is not None]
+    price = f" (${sum(prices):.4f} at on-demand prices)" if prices else ""
+    return f"{written:,} of them written and {deleted:,} deleted{price}"
 
 
 def _noted(plan: Mapping[str, Any], views: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -83,6 +83,7 @@ def run_context(task: Any, **settings: Any) -> dict[str, Any]:
         "dag": task.dag,
         "task": task,
         "run_id": ti.run_id,
+        "params": {"budget": None, "whole_table": False},
         "var": {"json": {"feature_store": {**SETTINGS, **settings}}},
     }
 

@@ -22,7 +22,8 @@ DAG_IDS = ["feature_store_backfill", "feature_store_daily"]
 EDGES = {
     "plan": {"create_cluster"},
     "create_cluster": {"wait_for_cluster", "terminate_cluster", "verdict"},
-    "wait_for_cluster": {"ingest"},
+    "wait_for_cluster": {"schema"},
+    "schema": {"ingest"},
     "ingest": {"featurize"},
     "featurize": {"validate"},
     "validate": {"sync"},

@@ -20,6 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 DAG_IDS = ("feature_store_backfill", "feature_store_daily")
 SENT = {
     "create_cluster": ("RunJobFlow", "job_flow_overrides"),
+    "schema": ("AddJobFlowSteps", "steps"),
     "ingest": ("AddJobFlowSteps", "steps"),
     "featurize": ("AddJobFlowSteps", "steps"),
     "validate": ("AddJobFlowSteps", "steps"),
@@ -52,6 +53,17 @@ def test_what_is_sent_is_what_was_reviewed(render, dag_id, task_id) -> None:
     if os.environ.get("GOLDEN_REWRITE") == "1":
         file.write_text(text)
     assert file.read_text() == text
+
+
+def test_a_budget_and_a_look_at_the_whole_table_are_passed_on(bag, render, context_of) -> None:
+    def arguments(**params: Any) -> list[str]:
+        context = context_of(bag.dags["feature_store_daily"].get_task("sync"))
+        context["params"] |= params
+        return list(render("feature_store_daily", "sync", context).steps[0]["HadoopJarStep"]["Args"])
+
+    assert {"--budget=", "--whole=no"} <= set(arguments())
+    assert {"--budget=0", "--whole=yes"} <= set(arguments(budget=0, whole_table=True))
+    assert "--budget=2.5" in arguments(budget=2.5)
 
 
 def test_there_is_no_golden_file_too_many() -> None:
@@ -129,7 +141,7 @@ def test_what_was_validated_is_what_is_synced(bag, render, context_of, dag_id) -
     assert of_views("ingest") == []
 
 
-@pytest.mark.parametrize("task_id", ["featurize", "validate", "sync"])
+@pytest.mark.parametrize("task_id", ["schema", "featurize", "validate", "sync"])
 def test_every_declared_view_is_worked_for(render, task_id) -> None:
     arguments = render("feature_store_daily", task_id).steps[0]["HadoopJarStep"]["Args"]
     named = [arguments[at + 1] for at, name in enumerate(arguments) if name == "--view"]
@@ -147,4 +159,4 @@ def test_without_a_version_to_validate_or_sync_there_is_no_step(bag, render, con
 
 def test_step_names_are_their_own(render) -> None:
     names = {render(dag_id, task_id).steps[0]["Name"] for dag_id, task_id in CASES if task_id != "create_cluster"}
-    assert len(names) == 8
+    assert len(names) == len(DAG_IDS) * (len(SENT) - 1)

@@ -63,7 +63,7 @@ def test_a_description_counts_days_from_the_day_on(capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "  28days  d - 27 days  d         2024-05-04" in said
     assert "days seen over 28days  day_date    day\n" in said
-    assert "for 90 days after it was last written" in said
+    assert "for the newest 90 days" in said
 
 
 def test_the_cql_is_that_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:

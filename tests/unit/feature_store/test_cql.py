@@ -1,13 +1,13 @@
 """CQL: the files are the view's, and a file is split as CQL is."""
 
-import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from feature_store import cql, registry
+from feature_store import cql, cql_lint, registry
 from feature_store.energy import ENERGY
+from feature_store.view import FeatureView
 
 pytestmark = pytest.mark.unit
 
@@ -24,10 +24,8 @@ def test_the_first_views_file_has_the_original_kits_name() -> None:
     assert cql.file(ENERGY) == "Table_Schema.cql"
 
 
-def test_rows_expire_where_the_view_says_so() -> None:
-    assert "default_time_to_live" not in cql.table(ENERGY, "k")
-    text = cql.table(replace(ENERGY, retention=2), "k")
-    assert text.endswith("""    AND CLUSTERING ORDER BY ("day_date" DESC)\n    AND default_time_to_live = 172800;\n""")
+def test_rows_leave_by_their_day_and_never_by_a_time_to_live() -> None:
+    assert cql.table(replace(ENERGY, retention=2), "k") == cql.table(ENERGY, "k")
 
 
 def test_the_table_is_in_keyspaces_dialect() -> None:
@@ -74,7 +72,13 @@ def test_a_file_is_applied_in_its_order() -> None:
     assert session.ran == ["A", "B", "C"]
 
 
-def test_a_delete_quotes_what_it_is_given() -> None:
-    statement = cql.delete(ENERGY, "k", "t", "O'Hara", dt.date(2013, 1, 2))
-    assert statement == """DELETE FROM "k"."t" WHERE "id" = 'O''Hara' AND "day_date" = '2013-01-02';"""
-    assert cql.statements(statement) == [statement.removesuffix(";")]
+@pytest.mark.parametrize("view", registry.views(), ids=lambda view: view.name)
+def test_keyspaces_does_all_that_is_sent(view: FeatureView) -> None:
+    sent = cql.sent(view, "k")
+    assert len(sent) == 8
+    assert [cql_lint.checked(statement) for statement in sent] == sent
+
+
+def test_a_row_is_written_whole() -> None:
+    assert cql.insert(ENERGY, "k", "t").startswith('INSERT INTO "k"."t" ("id", "day_date", "energy_median", ')
+    assert cql.insert(ENERGY, "k", "t").count("?") == len(ENERGY.columns)

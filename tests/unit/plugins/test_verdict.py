@@ -13,7 +13,10 @@ from feature_store_airflow.failures import FAILURE, RunIncomplete
 
 pytestmark = pytest.mark.unit
 
-ORDER = ("plan", "create_cluster", "wait_for_cluster", "ingest", "featurize", "validate", "sync", "terminate_cluster")
+ORDER = (
+    *("plan", "create_cluster", "wait_for_cluster", "schema", "ingest", "featurize", "validate", "sync"),
+    "terminate_cluster",
+)
 GOOD = dict.fromkeys(ORDER, "success")
 
 
@@ -38,7 +41,9 @@ def judged(verdict: str = "passed", *, view: str = "a", checks: int = 9, **more:
     return {**of, "failed": more.pop("failed", []), "warned": more.pop("warnings", [])}
 
 
+SYNCED = {"rows_online": 1, "rows_written": 1, "rows_deleted": 0, "dollars": None}
 SUMMARIES = {
+    "schema": {"seconds": 2, "views": {"a": {"done": "nothing"}, "b": {"done": "made"}}},
     "ingest": {
         "files": 2,
         "rows_in": 12345,
@@ -59,7 +64,10 @@ SUMMARIES = {
     "validate": {"seconds": 5, "views": {"a": judged(checks=9), "b": judged(view="b", checks=8)}},
     "sync": {
         "seconds": 7,
-        "views": {"a": {"rows_online": 111, "days_held_back": []}, "b": {"rows_online": 100, "days_held_back": []}},
+        "views": {
+            "a": {"rows_online": 111, "rows_written": 90, "rows_deleted": 2, "dollars": 0.5, "days_held_back": []},
+            "b": {"rows_online": 100, "rows_written": 0, "rows_deleted": 0, "dollars": 0.0, "days_held_back": []},
+        },
     },
 }
 
@@ -97,8 +105,8 @@ def test_a_good_run_says_what_it_did(judge, caplog) -> None:
     assert said == (
         "2014-02-26 to 2014-02-27 (2 day(s)): 12,345 rows read from 2 file(s), 3 quarantined; "
         "111 rows of features written for 56 entities, of 2 view(s); validation passed (17 checks); "
-        "211 rows online and equal. "
-        "ingest 10 s, featurize 21 s, validate 5 s, sync 7 s."
+        "211 rows online and equal, 90 of them written and 2 deleted ($0.5000 at on-demand prices). "
+        "schema 2 s, ingest 10 s, featurize 21 s, validate 5 s, sync 7 s."
     )
     assert said in caplog.text
 
@@ -135,7 +143,7 @@ def test_every_task_counts(judge, name, state) -> None:
         judge({**GOOD, name: state})
 
 
-@pytest.mark.parametrize("name", ["plan", "ingest", "featurize", "validate", "sync"])
+@pytest.mark.parametrize("name", ["plan", "schema", "ingest", "featurize", "validate", "sync"])
 def test_a_task_marked_a_success_by_hand(judge, name) -> None:
     """Nobody knows what it did: a run is not called good for its sake."""
     with pytest.raises(RunIncomplete) as caught:
@@ -163,7 +171,7 @@ class TestHeldBack:
         return {"validate": {"seconds": 5, "views": {"a": view, "b": judged(view="b", checks=8), **others}}}
 
     def synced(self, **held: list[str]) -> dict[str, Any]:
-        views = {name: {"rows_online": 1, "days_held_back": held.get(name, [])} for name in ("a", "b")}
+        views = {name: {**SYNCED, "days_held_back": held.get(name, [])} for name in ("a", "b")}
         return {"sync": {"seconds": 7, "views": views}}
 
     def test_days_fail_the_run_with_what_is_wrong_and_what_to_do(self, judge) -> None:

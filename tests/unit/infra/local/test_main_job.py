@@ -173,7 +173,9 @@ class Ran:
             "ingest": {"files": 1, "readings_rows": 48, "rows_in": 48, "rows_quarantined": 0},
             "featurize": {"views": {"v": {"rows": 1, "rows_written": 1, "entities": 1}}},
             "validate": {"views": {"v": {"verdict": "passed", "checks": 9, "rows": 88}}},
-            "sync": {"views": {"v": {"rows_online": 1, "table": "t"}}},
+            "sync": {
+                "views": {"v": {"rows_online": 1, "rows_written": 1, "rows_deleted": 0, "dollars": None, "table": "t"}}
+            },
             "verdict": verdict,
         }
 

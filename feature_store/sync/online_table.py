@@ -1,0 +1,319 @@
+"""A view's online table: rows in, rows out, and what is there compared with what should be."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import TracebackType
+from typing import Any, Self
+
+# The driver ships no types.
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session  # type: ignore[import-untyped]
+from cassandra.metadata import Murmur3Token  # type: ignore[import-untyped]
+from cassandra.protocol import ResultMessage, _ProtocolHandler, read_int  # type: ignore[import-untyped]
+from cassandra.query import UNSET_VALUE, PreparedStatement  # type: ignore[import-untyped]
+
+from feature_store import cost, cql, cql_lint
+from feature_store.endpoint import DRIVER_ERRORS, Endpoint, OnlineError, open_session
+from feature_store.sync import cells
+from feature_store.sync.cells import Row
+from feature_store.sync.pace import Pace
+from feature_store.sync.requests import PATIENCE_SECONDS, Request, RequestError, Requests, Take
+from feature_store.view import FeatureView
+
+PAGE_ROWS = 2000  # of at most 0.5 KB: one page of Keyspaces, which ends at 1 MB
+RANGES = 64  # that the whole table is read in: each of them is soon read again if it fails
+Key = tuple[bytes, bytes]  # entity and day, encoded
+
+
+class _UndecodedRows(ResultMessage):  # type: ignore[misc]  # the driver is untyped
+    """Rows as their bytes."""
+
+    def recv_results_rows(self, f: Any, _: Any, user_type_map: Any, result_metadata: Any, __: Any) -> None:  # noqa: ANN401
+        """Take them from the wire, as the driver's own does, and leave out what comes after."""
+        self.recv_results_metadata(f, user_type_map)
+        columns = self.column_metadata or result_metadata
+        self.column_names = [column[2] for column in columns]
+        self.column_types = [column[3] for column in columns]
+        self.parsed_rows = [tuple(self.recv_row(f, len(columns))) for _ in range(read_int(f))]
+
+
+class _Undecoded(_ProtocolHandler):  # type: ignore[misc]  # the driver is untyped
+    """The protocol handler of a session that gives rows as their bytes, which drivers are made to take others of."""
+
+    message_types_by_opcode = {**_ProtocolHandler.message_types_by_opcode, ResultMessage.opcode: _UndecodedRows}  # noqa: RUF012
+
+
+@dataclass(frozen=True)
+class Upsert:
+    """A row to be written, and the one that is known to be in its place, if one is."""
+
+    row: Row
+    there: Row | None
+
+    def values(self) -> list[Any]:
+        """What to send: a null only where it takes a value away, as each null is a tombstone, to be read over later."""
+        there = self.there or (None,) * len(self.row)
+        return [
+            UNSET_VALUE if value is None and old is None else value for value, old in zip(self.row, there, strict=True)
+        ]
+
+
+@dataclass
+class Compared:
+    """How what is online differs from what should be.
+
+    Attributes:
+        rows: that should be there and were looked for.
+        upserts: what has to be written: missing rows, and those with another value.
+        missing: how many of these were not there at all.
+        left_over: keys of rows that should not be there.
+    """
+
+    rows: int = 0
+    missing: int = 0
+    upserts: list[Upsert] = field(default_factory=list)
+    left_over: list[Key] = field(default_factory=list)
+
+    @property
+    def differences(self) -> int:
+        """How many rows are not as they should be."""
+        return len(self.upserts) + len(self.left_over)
+
+
+@dataclass
+class Usage:
+    """What was sent and taken, tries included: rows, and units of Keyspaces' capacity."""
+
+    rows_written: int = 0
+    rows_deleted: int = 0
+    write_units: int = 0
+    read_units: int = 0
+    refused: int = 0
+    accepted: int = 0
+
+
+class OnlineTable:
+    """A table of a view, of one process. Close it, or use it in `with`."""
+
+    def __init__(self, session: Session, view: FeatureView, keyspace: str, table: str) -> None:
+        """Take a session that gives rows undecoded, as open_table makes it."""
+        self.name = f"{keyspace}.{table}"
+        self.usage = Usage()
+        self.patience = PATIENCE_SECONDS
+        self._session = session
+        self._view = view
+        self._keyspace = keyspace
+        self._table = table
+        self._statements: dict[str, PreparedStatement] = {}
+        self._paces = {"write": Pace(), "read": Pace()}  # a table's capacities, which are known after the first rows
+
+    def __enter__(self) -> Self:
+        """Use until the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self._session.cluster.shutdown()
+
+    def write(self, upserts: Iterable[Upsert], total: int) -> None:
+        """Write whole rows, in their order: shuffle them before, or they all meet at one partition.
+
+        Raises:
+            OnlineError: a row can't be written; others may be.
+        """
+        insert = self._prepared(cql.insert(self._view, self._keyspace, self._table))
+        requests = (Request(insert, each.values(), each.row[:2]) for each in upserts)
+
+        def take(request: Request, _: list[Any], __: bool) -> None:
+            self.usage.rows_written += 1
+            self.usage.write_units += cost.write_units(_bytes_sent(request.values))
+
+        self._send("write", "rows written", requests, take, total)
+
+    def delete(self, keys: Iterable[Key], total: int) -> None:
+        """Delete rows; one that is not there is no error. OnlineError if one can't be deleted; others may be."""
+        delete = self._prepared(cql.delete(self._view, self._keyspace, self._table))
+
+        def take(_: Request, __: list[Any], ___: bool) -> None:
+            self.usage.rows_deleted += 1
+            self.usage.write_units += 1
+
+        self._send("write", "rows deleted", (Request(delete, key, key) for key in keys), take, total)
+
+    def compare(self, wanted: Iterable[tuple[bytes, list[Row]]], entities: int, days: Sequence[dt.date]) -> Compared:
+        """Read the rows that entities have of some days, and compare them with what should be there.
+
+        Args:
+            wanted: each entity with the rows that it should have of these days; none of them for an entity that should
+                have none.
+            entities: how many these are.
+            days: which; days between them that are not named are passed over.
+
+        Raises:
+            OnlineError: they can't be read.
+        """
+        found = Compared()
+        first, last = cells.day_bytes(min(days)), cells.day_bytes(max(days))
+        among = None if len(days) > (max(days) - min(days)).days else {cells.day_bytes(day) for day in days}
+        select = self._prepared(cql.select_days(self._view, self._keyspace, self._table))
+        select.fetch_size = PAGE_ROWS
+        open_: dict[bytes, dict[bytes, Row]] = {}
+
+        def ask() -> Iterator[Request]:
+            for entity, rows in wanted:
+                open_[entity] = {_second(row): row for row in rows}
+                found.rows += len(rows)
+                yield Request(select, (entity, first, last), entity)
+
+        def take(request: Request, rows: list[Row], last: bool) -> None:
+            self._note_read(rows)
+            expected = open_[request.about]
+            for row in rows:
+                if among is None or _second(row) in among:
+                    self._note(found, expected.pop(_second(row), None), row)
+            if last:
+                self._note_missing(found, open_.pop(request.about))
+
+        self._send("read", "entities compared", ask(), take, entities)
+        return found
+
+    def compare_all(self, wanted: Mapping[bytes, list[Row]], part: int, parts: int) -> Compared:
+        """Read a part of the whole table, and compare it with what should be there.
+
+        Args:
+            wanted: each entity of the part with the rows that it should have.
+            part: which, from 0.
+            parts: into how many the table is cut, by its entities' tokens.
+
+        Raises:
+            OnlineError: they can't be read.
+        """
+        found = Compared(rows=sum(map(len, wanted.values())))
+        select = self._prepared(cql.select_tokens(self._view, self._keyspace, self._table))
+        select.fetch_size = PAGE_ROWS
+        open_ = {entity: {_second(row): row for row in rows} for entity, rows in wanted.items()}
+        nothing: dict[bytes, Row] = {}
+
+        def take(_: Request, rows: list[Row], __: bool) -> None:
+            self._note_read(rows)
+            for row in rows:
+                self._note(found, open_.get(_first(row), nothing).pop(_second(row), None), row)
+
+        steps = token_ranges(part, parts, RANGES)
+        asked = [Request(select, [token.to_bytes(8, signed=True) for token in step], step) for step in steps]
+        self._send("read", "ranges compared", iter(asked), take, len(asked))
+        for left in open_.values():
+            self._note_missing(found, left)
+        return found
+
+    @staticmethod
+    def _note(found: Compared, expected: Row | None, row: Row) -> None:
+        if expected is None:
+            found.left_over.append((_first(row), _second(row)))
+        elif expected != row:
+            found.upserts.append(Upsert(expected, row))
+
+    @staticmethod
+    def _note_missing(found: Compared, expected: Mapping[bytes, Row]) -> None:
+        found.missing += len(expected)
+        found.upserts.extend(Upsert(row, None) for row in expected.values())
+
+    def _note_read(self, rows: Sequence[Row]) -> None:
+        self.usage.read_units += cost.read_units(sum(_bytes_sent(row) for row in rows))
+
+    def _send(self, kind: str, what: str, requests: Iterator[Request], take: Take, total: int) -> None:
+        pace = self._paces[kind]
+        try:
+            Requests(self._session, pace, what, self.patience).send(requests, take, total)
+        except RequestError as error:
+            raise OnlineError(f"{self.name}: {error}") from error
+        finally:
+            self.usage.accepted = sum(each.accepted for each in self._paces.values())
+            self.usage.refused = sum(each.refused for each in self._paces.values())
+
+    def _prepared(self, statement: str) -> PreparedStatement:
+        if statement not in self._statements:
+            try:
+                self._statements[statement] = self._session.prepare(cql_lint.checked(statement))
+            except DRIVER_ERRORS as error:
+                raise OnlineError(f"{self.name} can't be used: {error}") from error
+        return self._statements[statement]
+
+
+def open_table(endpoint: Endpoint, view: FeatureView, keyspace: str, table: str) -> OnlineTable:
+    """Connect, and look whether the table is the view's.
+
+    Raises:
+        OnlineError: there is no connection, no such table, or it has other columns.
+    """
+    session = open_session(endpoint, _undecoded)
+    session.client_protocol_handler = _Undecoded
+    try:
+        _check(session.cluster, view, keyspace, table)
+    except OnlineError:
+        session.cluster.shutdown()
+        raise
+    return OnlineTable(session, view, keyspace, table)
+
+
+def token(entity: bytes) -> int:
+    """The place of an entity in the ring of Murmur3Partitioner, which cuts the table into parts."""
+    return int(Murmur3Token.hash_fn(entity))
+
+
+def part_of(entity: bytes, parts: int) -> int:
+    """Which part of a table, cut into so many, an entity is in."""
+    return min(parts - 1, (token(entity) + 2**63) * parts >> 64)
+
+
+def token_ranges(part: int, parts: int, steps: int) -> list[tuple[int, int]]:
+    """Cut a part of the ring into steps: (token above, token up to). The lowest token of all is none's."""
+
+    def bound(step: int) -> int:
+        return -(2**63) + ((part * steps + step) * 2**64 + parts * steps - 1) // (parts * steps)
+
+    # Above the last of the token before it, and up to the one before the next step's first.
+    edges = [max(-(2**63), bound(step) - 1) for step in range(steps)] + [min(2**63 - 1, bound(steps) - 1)]
+    return [(low, high) for low, high in pairwise(edges) if low < high]
+
+
+def _undecoded(cluster: Cluster) -> None:
+    cluster.profile_manager.profiles[EXEC_PROFILE_DEFAULT].row_factory = _as_they_are
+
+
+def _as_they_are(_: object, rows: list[Row]) -> list[Row]:
+    return rows
+
+
+def _check(cluster: Cluster, view: FeatureView, keyspace: str, table: str) -> None:
+    known = cluster.metadata.keyspaces.get(keyspace)
+    there = known.tables.get(table) if known else None
+    if there is None:
+        raise OnlineError(f"There is no online table {keyspace}.{table}: run spark_jobs.schema first.")
+    found = {name: str(column.cql_type) for name, column in there.columns.items()}
+    wanted = {column.name: column.type.cql for column in view.columns}
+    keys = [column.name for column in there.primary_key]
+    wrong = sorted({name for name, _ in found.items() ^ wanted.items()})
+    if keys != [column.name for column in view.keys]:
+        wrong.insert(0, f"its key ({', '.join(keys)})")
+    if wrong:
+        raise OnlineError(
+            f"The online table {keyspace}.{table} differs from the view in {', '.join(wrong)}: run spark_jobs.schema."
+        )
+
+
+def _bytes_sent(values: Iterable[Any]) -> int:
+    return sum(len(value) for value in values if isinstance(value, bytes))
+
+
+def _first(row: Row) -> bytes:
+    return row[0] or b""
+
+
+def _second(row: Row) -> bytes:
+    return row[1] or b""
