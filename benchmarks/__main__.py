@@ -6,9 +6,9 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import features, measure, report, validation
+from benchmarks import features, measure, report, sync, validation
 
-ALL = {"features": features, "validation": validation}
+ALL = {"features": features, "validation": validation, "sync": sync}
 
 
 def main() -> int:

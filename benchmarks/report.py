@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
-PACKAGES = ("pyspark", "delta-spark", "numpy", "pyarrow", "polars", "duckdb", "deltalake")
+PACKAGES = ("pyspark", "delta-spark", "numpy", "pyarrow", "polars", "duckdb", "deltalake", "cassandra-driver")
 
 
 def machine() -> dict[str, object]:

@@ -177,6 +177,8 @@ def _used(online: OnlineTable, region: str) -> Summary:
         "write_units": used.write_units,
         "read_units": used.read_units,
         "requests_refused": used.refused,
+        "seconds_writing": round(used.seconds["write"], 2),
+        "seconds_reading": round(used.seconds["read"], 2),
         "dollars": None if price is None else round(price, 6),
         "prices": f"{region} on demand, {cost.PRICES_AS_OF}",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -93,6 +94,7 @@ class Usage:
     read_units: int = 0
     refused: int = 0
     accepted: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"write": 0.0, "read": 0.0})
 
 
 class OnlineTable:
@@ -227,12 +229,13 @@ class OnlineTable:
         self.usage.read_units += cost.read_units(sum(_bytes_sent(row) for row in rows))
 
     def _send(self, kind: str, what: str, requests: Iterator[Request], take: Take, total: int) -> None:
-        pace = self._paces[kind]
+        pace, began = self._paces[kind], time.monotonic()
         try:
             Requests(self._session, pace, what, self.patience).send(requests, take, total)
         except RequestError as error:
             raise OnlineError(f"{self.name}: {error}") from error
         finally:
+            self.usage.seconds[kind] += time.monotonic() - began
             self.usage.accepted = sum(each.accepted for each in self._paces.values())
             self.usage.refused = sum(each.refused for each in self._paces.values())
 

@@ -202,7 +202,10 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
         judged, synced = validate[name], sync[name]
         yield f"    validation        {judged['verdict']:>12}   {judged['checks']} checks of {judged['rows']:,} rows"
         price = "" if synced["dollars"] is None else f", ${synced['dollars']:.4f} at on-demand prices"
-        yield f"    rows online       {synced['rows_online']:>12,}   in {synced['table']}, certified equal to Delta"
+        proven = f"in {synced['table']}, certified equal to Delta"
+        if synced["days_too_old"]:
+            proven = f"the day is older than the newest {synced['retention']} days, which the table holds"
+        yield f"    rows online       {synced['rows_online']:>12,}   {proven}"
         yield f"    rows written      {synced['rows_written']:>12,}   and {synced['rows_deleted']:,} deleted{price}"
     yield "  seconds             " + "  ".join(
         f"{name} {took[name]:.1f}" for name in STAGES if took.get(name, 0) >= 0.05

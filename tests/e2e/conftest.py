@@ -178,11 +178,11 @@ def rerun(live: Live) -> Rerun:
     return Rerun(first, second, frozenset(lines))
 
 
-def outside_look(live: Live, day: str, *csvs: Path) -> str:
+def outside_look(live: Live, day: str, *csvs: Path, **environment: str) -> str:
     """Compare Delta, online and an independent computation, row by row, knowing only what `make -s env` prints."""
     found = subprocess.run(
         ["python", "-I", "-c", OUTSIDE, day, *map(str, csvs)],
-        env=live.exports(),
+        env={**live.exports(), **environment},
         cwd="/",
         capture_output=True,
         text=True,

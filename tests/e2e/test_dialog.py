@@ -100,7 +100,7 @@ def test_a_range_from_the_dialog_fills_each_of_its_days(live: Live, page: Page, 
     run_id = submit(page, live, BACKFILL, tmp_path / "dialog.png")
     run = live.api.get(f"/dags/{BACKFILL}/dagRuns/{run_id}")
     given = {name: value for name, value in run["conf"].items() if value is not None}
-    assert given == {"start": first.isoformat(), "end": last.isoformat()}
+    assert given == {"start": first.isoformat(), "end": last.isoformat(), "whole_table": False}
     assert live.wait(BACKFILL, run_id) == "success", live.task_states(BACKFILL, run_id)
     assert live.api.result(BACKFILL, run_id, "plan")["days"] == [first.isoformat(), last.isoformat()]
     for day in (first, last):

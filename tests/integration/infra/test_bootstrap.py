@@ -131,6 +131,19 @@ def test_a_cluster_bootstraps_and_no_secret_is_shown(cloud: Cloud, released: str
     assert (login["username"], login["password"]) == (USERNAME, PASSWORD)
     assert tls["truststore-path"] == str(home / "truststore.jks")
 
+    # For the Python driver: where Keyspaces is, and what the secret is called; it asks for it itself.
+    node = home / "keyspaces.json"
+    assert stat.S_IMODE(node.stat().st_mode) == 0o600
+    assert PASSWORD not in node.read_text()
+    assert json.loads(node.read_text()) == {
+        "host": "127.0.0.1",
+        "port": "9142",
+        "region": REGION,
+        "ca": str(home / "ca.pem"),
+        "secret": SECRET_NAME,
+    }
+    assert (home / "ca.pem").read_text().count("BEGIN CERTIFICATE") == 2
+
     listed = subprocess.run(
         ["keytool", "-list", "-keystore", home / "truststore.jks", "-storepass:env", "STORE"],
         env={**os.environ, "STORE": tls["truststore-password"]},

@@ -174,7 +174,12 @@ class Ran:
             "featurize": {"views": {"v": {"rows": 1, "rows_written": 1, "entities": 1}}},
             "validate": {"views": {"v": {"verdict": "passed", "checks": 9, "rows": 88}}},
             "sync": {
-                "views": {"v": {"rows_online": 1, "rows_written": 1, "rows_deleted": 0, "dollars": None, "table": "t"}}
+                "views": {
+                    "v": {
+                        **{"rows_online": 1, "rows_written": 1, "rows_deleted": 0, "dollars": None, "table": "t"},
+                        **{"days_too_old": 0, "retention": None},
+                    }
+                }
             },
             "verdict": verdict,
         }
