@@ -47,6 +47,11 @@ def day_of(encoded: bytes) -> dt.date:
     return dt.date.fromordinal(int.from_bytes(encoded) - DAY_ZERO + EPOCH)
 
 
+def named(entity: bytes | None, day: bytes | None) -> str:
+    """Name a row by its key, as messages do."""
+    return f"{(entity or b'').decode()} {day_of(day or b'')}"
+
+
 def by_entity(table: pa.Table, entity: str, columns: tuple[Column, ...]) -> Iterator[tuple[bytes, list[Row]]]:
     """Encode a table that is in the order of its entities; each entity, encoded too, with its rows."""
     if not table.num_rows:

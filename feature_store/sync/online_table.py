@@ -233,7 +233,10 @@ class OnlineTable:
         try:
             Requests(self._session, pace, what, self.patience).send(requests, take, total)
         except RequestError as error:
-            raise OnlineError(f"{self.name}: {error}") from error
+            key = error.about
+            which = f" at {cells.named(*key)}" if kind == "write" and key else ""
+            what_now = "What was written stays; run this again, and it goes on from there." if kind == "write" else ""
+            raise OnlineError(f"{self.name}{which}: {error}. {what_now}".rstrip()) from error
         finally:
             self.usage.seconds[kind] += time.monotonic() - began
             self.usage.accepted = sum(each.accepted for each in self._paces.values())

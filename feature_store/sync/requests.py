@@ -54,7 +54,12 @@ log = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
-    """A request can't be done, now or ever; the message says which and why."""
+    """A request can't be done, now or ever; the message says why, and `about` which it is, if it is one."""
+
+    def __init__(self, why: str, about: Any = None) -> None:  # noqa: ANN401 - whatever the request is about
+        """Keep what it is about."""
+        super().__init__(why)
+        self.about = about
 
 
 @dataclass
@@ -99,15 +104,15 @@ class Requests:
             RequestError: a request is no good, or none was taken for too long. Those before it may be done.
         """
         source, again = iter(requests), deque[Request]()
-        more, done = True, 0
+        more, done, said = True, 0, 0
         self._taken_at = said_at = time.monotonic()
         try:
             while more or again or self._in_flight or self._answers:
                 done += self._answered(again, take)
                 now = time.monotonic()
                 if now - said_at >= PROGRESS_SECONDS:
-                    said_at = now
-                    log.info("%s of %s %s, %.0f a second.", f"{done:,}", f"{total:,}", self._name, self.pace.rate)
+                    log.info(*self._progress(done, total, (done - said) / (now - said_at)))
+                    said_at, said = now, done
                 self._check_patience(now)
                 room = min(self.pace.credit(), IN_FLIGHT - self._in_flight) if now >= self._paused_until else 0
                 while room > 0 and (again or more):
@@ -122,6 +127,11 @@ class Requests:
                 self._woken.clear()
         finally:
             self._settle()
+
+    def _progress(self, done: int, total: int, rate: float) -> tuple[str, ...]:
+        pace = self.pace
+        refused = f", {pace.refused:,} refused so far" if pace.refused else ""
+        return "%s of %s %s, %s a second%s.", f"{done:,}", f"{total:,}", self._name, f"{rate:,.0f}", refused
 
     def _idle(self, now: float, *, waits: bool) -> float:
         if not waits:
@@ -169,7 +179,7 @@ class Requests:
                 again.append(request)
             else:
                 self.pace.lose()
-                raise RequestError(f"{request.about}: {type(error).__name__}: {error}") from error
+                raise RequestError(f"{type(error).__name__}: {error}", request.about) from error
         return done
 
     def _pause_after(self, error: BaseException) -> None:

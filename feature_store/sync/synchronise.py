@@ -367,7 +367,7 @@ class Sync:
     def _difference(self, chunk: Chunk, compared: Compared) -> str:
         missing = f"{compared.missing} missing, " if compared.missing else ""
         rows = [each.row[:2] for each in compared.upserts[:EXAMPLES]] + compared.left_over[:EXAMPLES]
-        some = ", ".join(_key(*row) for row in rows[:EXAMPLES])
+        some = ", ".join(cells.named(*row) for row in rows[:EXAMPLES])
         return (
             f"{self.online.name} is not what {self.features.uri} has of {chunk}, after a repair: {missing}"
             f"{len(compared.upserts) - compared.missing} different, {len(compared.left_over)} left over "
@@ -507,10 +507,6 @@ def _check_keys(changes: Changes) -> None:
             f"{bad.num_rows} row(s) have a key that Keyspaces can't hold (such as {some}): {changes.view.entity} has "
             f"to have 1 to {keyspaces.ENTITY_BYTES} bytes. Nothing was written."
         )
-
-
-def _key(entity: bytes | None, day: bytes | None) -> str:
-    return f"{(entity or b'').decode()} {cells.day_of(day or b'')}"
 
 
 def _few(days: Sequence[dt.date]) -> str:

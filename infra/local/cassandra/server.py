@@ -55,6 +55,7 @@ def prepare(stack: Stack) -> list[str]:
         f"-Dkeyspaces.datacenter={REGION}",
         f"-Dkeyspaces.wcu={os.environ.get('KEYSPACES_WCU', '0')}",
         f"-Dkeyspaces.rcu={os.environ.get('KEYSPACES_RCU', '0')}",
+        f"-Dkeyspaces.capacity.file={folder / 'capacity.properties'}",
         "-cp",
         class_path(JAR_SET, HANDLER_CLASSES),
         "org.apache.cassandra.service.CassandraDaemon",

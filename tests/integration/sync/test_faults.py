@@ -315,6 +315,25 @@ def _until_open(port: int) -> None:
         time.sleep(0.2)
 
 
+def test_a_row_that_the_server_refuses_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poisoned row: the others may be online, the day is not certified, and goes on when it is mended."""
+    store.lake.put(features(["A", "B", "x" * 3000], [day(0)]))
+    monkeypatch.setattr("feature_store.keyspaces.ENTITY_BYTES", 70_000)
+    values = online_table.Upsert.values
+
+    def poisoned(self: online_table.Upsert) -> list:
+        made = values(self)
+        return made if self.row[0] != b"A" else [made[0], made[1], b"no double", *made[3:]]
+
+    with monkeypatch.context() as broken:
+        broken.setattr(online_table.Upsert, "values", poisoned)
+        with pytest.raises(JobError, match=rf"energy_data_features at A {day(0)}: InvalidRequest: .* run this again"):
+            store.sync(str(day(0)))
+    assert store.known[day(0)].open
+    assert store.sync(str(day(0)))["rows_online"] == 3
+    store.equal([day(0)])
+
+
 def test_a_table_without_a_column(store: Store) -> None:
     store.lake.put(features(["A"], [day(0)]))
     store.online.connection.session.execute(f"ALTER TABLE {store.online.table} DROP energy_max_1yr")

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from feature_store import registry
 from feature_store.energy import ENERGY
@@ -103,6 +105,31 @@ def test_featurize_refuses_a_day_of_which_nothing_can_be_known(arguments: list[s
     shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"], *days, *arguments)
     assert shown.returncode == 2
     assert message in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --start and --end, or --changed, or --whole"),
+        (["--whole=no"], "give --start and --end, or --changed, or --whole"),
+        (["--start", "2013-02-01", "--end", "2013-02-01", "--changed"], "leave --start and --end out"),
+        (["--changed", "--budget", "much"], "'much' is no number of dollars"),
+        (["--changed", "--budget=-1"], "'-1' is no number of dollars"),
+        (["--changed", "--budget=nan"], "'nan' is no number of dollars"),
+    ],
+)
+def test_sync_says_what_to_give(arguments: list[str], message: str) -> None:
+    shown = run("-m", "spark_jobs.sync", *NEEDED["sync"], *arguments)
+    assert shown.returncode == 2
+    assert message in shown.stderr
+
+
+def test_sync_without_a_place_to_go_to_says_so(tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "f"), pa.table({"id": ["a"]}))
+    shown = run("-m", "spark_jobs.sync", *NEEDED["sync"][2:], "--features", str(tmp_path / "f"), "--changed")
+    assert shown.returncode == 1
+    assert "KEYSPACES_HOST is not set: the environment must name the online store" in shown.stderr
+    assert "Traceback" not in shown.stderr
 
 
 def test_maintain_is_of_tables_and_of_no_days() -> None:

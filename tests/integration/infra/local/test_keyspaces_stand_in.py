@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cassandra import ConsistencyLevel, InvalidRequest, Unauthorized, WriteTimeout
+from cassandra import ConsistencyLevel, InvalidRequest, ReadTimeout, Unauthorized, WriteTimeout
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import Cluster, NoHostAvailable
 from cassandra.concurrent import execute_concurrent_with_args
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 KEYSPACE = "stand_in_test"
 TABLE = f"{KEYSPACE}.t"
 INSERT = f"INSERT INTO {TABLE} (id, d, v) VALUES ('a', '2020-01-01', 1.0)"
+START_WCU = 7
 
 
 def login(stack: Stack) -> Any:
@@ -213,3 +214,195 @@ def test_over_capacity_a_write_times_out_and_a_killed_server_keeps_its_rows(tmp_
     # serving() has killed it (-9), and starts it again on the same folder, with the roles that it made.
     with serving(stack, "cassandra"), login(stack) as session:
         assert {row.id for row in session.execute(f"SELECT id FROM {TABLE}")} == written
+
+
+class Limited:
+    """A server whose capacity a test sets as it goes, and tables to write to."""
+
+    def __init__(self, stack: Stack, session: Any) -> None:
+        self.stack, self.session = stack, session
+        self.file = stack.home / "cassandra" / "capacity.properties"
+
+    def table(self, name: str) -> str:
+        self.session.execute(f"CREATE TABLE {KEYSPACE}.{name} (id text, n int, v text, PRIMARY KEY (id, n))")
+        return f"{KEYSPACE}.{name}"
+
+    def write_file(self, text: str) -> None:
+        part = self.file.with_suffix(".part")
+        part.write_text(text)
+        part.replace(self.file)
+
+    def limits(self) -> dict[str, float]:
+        return {row.name: row.units for row in self.session.execute("SELECT name, units FROM stand_in.capacity")}
+
+    def file_error(self) -> Any:
+        """Why the file is not in force; None if it is."""
+        return self.session.execute("SELECT file_error FROM stand_in.capacity WHERE name = 'wcu'").one().file_error
+
+    def wait_for(self, **expected: float) -> None:
+        deadline = time.monotonic() + 10
+        while not expected.items() <= {name.replace(".", "_"): units for name, units in self.limits().items()}.items():
+            assert time.monotonic() < deadline, self.limits()
+
+    def set(self, **units: float) -> None:
+        """Return when it is in force: `partition_wcu` is the file's `partition.wcu`."""
+        self.write_file("".join(f"{name.replace('_', '.')} = {number}\n" for name, number in units.items()))
+        # All four are waited for: the test before may have left these as they are to be, but not the others.
+        tables = {"wcu": START_WCU, "rcu": 0, **units}
+        quotas = {"partition_wcu": 1000 if tables["wcu"] else 0, "partition_rcu": 3000 if tables["rcu"] else 0}
+        self.wait_for(**{**quotas, **tables})
+
+    def consumed(self, table: str) -> Any:
+        """What was asked of a table; None if nothing was."""
+        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
+        return self.session.execute(query, table.split(".")).one()
+
+    def write(self, table: str, keys: Sequence[str], size: int = 1) -> list[bool]:
+        """A row of about `size` bytes for each key, at once; which were taken."""
+        insert = self.session.prepare(f"INSERT INTO {table} (id, n, v) VALUES (?, ?, ?)")
+        rows = [(key, number, "x" * size) for number, key in enumerate(keys)]
+        results = execute_concurrent_with_args(self.session, insert, rows, raise_on_first_error=False)
+        assert {type(each.result_or_exc) for each in results if not each.success} <= {WriteTimeout}
+        return [each.success for each in results]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    stack = Stack(tmp_path_factory.mktemp("limited"), free_ports())
+    with serving(stack, "cassandra", KEYSPACES_WCU=str(START_WCU)), login(stack) as session:
+        session.execute(f"CREATE KEYSPACE {KEYSPACE} WITH REPLICATION = {{'class': 'SingleRegionStrategy'}}")
+        yield Limited(stack, session)
+
+
+@pytest.fixture
+def limited(running: Limited) -> Limited:
+    """Without any limit, at first."""
+    running.set(wcu=0, rcu=0)
+    return running
+
+
+class TestCapacityFile:
+    def test_it_changes_the_capacity_of_the_running_server(self, limited: Limited) -> None:
+        table, keys = limited.table("changed"), [str(number) for number in range(1000)]
+        assert all(limited.write(table, keys))
+        limited.set(wcu=20)
+        assert 20 <= sum(limited.write(table, keys)) < 1000
+        limited.set(wcu=0)
+        assert all(limited.write(table, keys))
+
+    def test_where_it_says_nothing_the_servers_start_and_keyspaces_quotas_hold(self, limited: Limited) -> None:
+        limited.set(rcu=5)
+        assert limited.limits() == {"wcu": START_WCU, "rcu": 5, "partition.wcu": 1000, "partition.rcu": 3000}
+        limited.file.unlink()
+        limited.wait_for(wcu=START_WCU, rcu=0, partition_wcu=1000, partition_rcu=0)
+
+    @pytest.mark.parametrize(
+        "text", ["", "wcu = ", "wcu = many", "wcu = -1", "wcu = NaN", "wcu = 3\npartition.w", "\\u"]
+    )
+    def test_one_that_cannot_be_read_changes_nothing(self, limited: Limited, text: str) -> None:
+        limited.set(wcu=11)
+        limited.write_file(text)
+        deadline = time.monotonic() + 10
+        while not limited.file_error():
+            assert limited.limits()["wcu"] == 11
+            assert time.monotonic() < deadline
+        assert limited.limits()["wcu"] == 11
+        limited.set(wcu=12)
+        assert limited.file_error() is None
+
+
+class TestPartitionLimit:
+    def test_a_hot_partition_is_refused_where_its_table_has_more(self, limited: Limited) -> None:
+        table = limited.table("hot")
+        limited.set(wcu=10_000)
+        assert all(limited.write(table, [str(number) for number in range(500)], 9 * 1024))  # 5,000 units
+        before = limited.consumed(table)
+        began = time.monotonic()
+        taken = sum(
+            limited.write(table, ["hot"] * 1000, 9 * 1024)
+        )  # so large that no machine is too slow to be refused
+        took = time.monotonic() - began
+        assert taken < 1000
+        # A bucket is a second's worth, and fills while it is emptied.
+        assert 1000 <= taken * 10 <= 1000 * (1 + took) + 10
+        after = limited.consumed(table)
+        assert after.written_units - before.written_units == taken * 10
+        assert after.writes_refused - before.writes_refused == 1000 - taken
+
+    def test_what_a_partition_refuses_is_not_taken_from_the_table(self, limited: Limited) -> None:
+        table = limited.table("table_untouched")
+        limited.set(wcu=600, partition_wcu=1)
+        assert limited.write(table, ["hot"], 90 * 1024) == [True]  # in debt for a minute and a half
+        for _ in range(5):
+            assert limited.write(table, ["hot"], 500 * 1024) == [False]
+        assert limited.write(table, ["cold"], 500 * 1024) == [True]
+
+    def test_what_a_table_refuses_is_not_taken_from_the_partition(self, limited: Limited) -> None:
+        table = limited.table("partition_untouched")
+        limited.set(wcu=1, partition_wcu=600)
+        assert limited.write(table, ["another"], 90 * 1024) == [True]
+        for _ in range(5):
+            assert limited.write(table, ["cold"], 500 * 1024) == [False]
+        limited.set(wcu=0, partition_wcu=600)
+        assert limited.write(table, ["cold"], 500 * 1024) == [True]
+
+    def test_reads_of_a_partition_and_of_a_range(self, limited: Limited) -> None:
+        table = limited.table("read_hot")
+        limited.write(table, ["hot"])
+        limited.set(rcu=100_000, partition_rcu=0.5)
+        with pytest.raises(ReadTimeout):
+            limited.session.execute(f"SELECT v FROM {table} WHERE id = 'hot'")
+        assert limited.session.execute(f"SELECT v FROM {table}").one()
+
+
+class TestConsumption:
+    @pytest.mark.parametrize(("name", "size", "units"), [("kb", 1000, 1), ("kb2", 1025, 2), ("kb3", 3 * 1024 - 10, 3)])
+    def test_a_write_costs_a_unit_for_every_kilobyte_begun(
+        self, limited: Limited, name: str, size: int, units: int
+    ) -> None:
+        table = limited.table(name)
+        limited.write(table, ["k"], size)
+        consumed = limited.consumed(table)
+        assert consumed.written_units == units
+        assert consumed.bytes_written == size + len("k") + 4  # the int is as much
+        assert (consumed.writes, consumed.writes_refused) == (1, 0)
+
+    def test_a_batch_costs_what_its_rows_do_and_is_refused_whole(self, limited: Limited) -> None:
+        table = limited.table("in_a_batch")
+        insert = limited.session.prepare(f"INSERT INTO {table} (id, n, v) VALUES ('a', ?, ?)")
+        batch = BatchStatement()
+        for number, size in enumerate((1, 2000, 3000)):
+            batch.add(insert, [number, "x" * size])
+        limited.session.execute(batch)
+        assert limited.consumed(table).written_units == 1 + 2 + 3
+        limited.set(wcu=0.5)
+        with pytest.raises(WriteTimeout):
+            limited.session.execute(batch)
+        consumed = limited.consumed(table)
+        assert (consumed.writes, consumed.writes_refused, consumed.written_units) == (3, 3, 6)
+
+    @pytest.mark.parametrize(
+        ("level", "where", "units"),
+        [
+            ("LOCAL_QUORUM", "WHERE id = 'a'", 1),
+            ("LOCAL_ONE", "WHERE id = 'a'", 0.5),
+            ("ONE", "WHERE id = 'a'", 0.5),
+            ("LOCAL_QUORUM", "WHERE id IN ('a', 'b', 'c')", 3),
+            ("LOCAL_QUORUM", "", 1),
+        ],
+    )
+    def test_what_a_read_costs(self, running: Limited, level: str, where: str, units: float) -> None:
+        table = f"{KEYSPACE}.read"
+        running.session.execute(f"CREATE TABLE IF NOT EXISTS {table} (id text PRIMARY KEY)")
+        running.set(rcu=0)
+        before = running.consumed(table)
+        query = SimpleStatement(f"SELECT id FROM {table} {where}", consistency_level=getattr(ConsistencyLevel, level))
+        running.session.execute(query)
+        after = running.consumed(table)
+        assert after.read_units - (before.read_units if before else 0) == units
+        running.set(rcu=0.4)
+        with pytest.raises(ReadTimeout):
+            running.session.execute(query)
+        refused = running.consumed(table)
+        assert refused.reads_refused - after.reads_refused == 1
+        assert (refused.reads, refused.read_units) == (after.reads, after.read_units)

@@ -90,8 +90,9 @@ def test_pages_are_taken_one_after_the_other() -> None:
 
 def test_a_request_that_is_no_good_ends_it_and_is_named() -> None:
     session = Played(lambda number, _: Future([], None, InvalidRequest("too long") if number == 7 else None))
-    with pytest.raises(RequestError, match=r"^7: InvalidRequest: .*too long"):
+    with pytest.raises(RequestError, match=r"^InvalidRequest: .*too long") as caught:
         send(session, 1000)
+    assert caught.value.about == 7
     assert sum(session.seen.values()) < 1000
 
 
