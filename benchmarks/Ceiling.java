@@ -1,5 +1,4 @@
 import com.datastax.oss.driver.api.core.CqlSession;
-import com.datastax.oss.driver.api.core.config.DefaultDriverOption;
 import com.datastax.oss.driver.api.core.config.DriverConfigLoader;
 import com.datastax.oss.driver.api.core.cql.BoundStatementBuilder;
 import com.datastax.oss.driver.api.core.cql.PreparedStatement;
@@ -19,11 +18,7 @@ public final class Ceiling {
     /** Arguments: the driver's configuration, the file of rows, the INSERT. Prints the seconds of the writing alone. */
     public static void main(String[] arguments) throws Exception {
         byte[][][] rows = read(arguments[1]);
-        DriverConfigLoader tuned = DriverConfigLoader.programmaticBuilder()
-            .withString(DefaultDriverOption.RETRY_POLICY_CLASS, "DefaultRetryPolicy")
-            .withInt(DefaultDriverOption.CONNECTION_POOL_LOCAL_SIZE, 2)
-            .build();
-        DriverConfigLoader loader = DriverConfigLoader.compose(tuned, DriverConfigLoader.fromFile(new File(arguments[0])));
+        DriverConfigLoader loader = DriverConfigLoader.fromUrl(new File(arguments[0]).toURI().toURL());
         try (CqlSession session = CqlSession.builder().withConfigLoader(loader).build()) {
             PreparedStatement insert = session.prepare(arguments[2]);
             Semaphore room = new Semaphore(IN_FLIGHT);

@@ -56,8 +56,11 @@ def ceiling(features: str, keyspace: str) -> None:
     classes = os.pathsep.join([f"{JARS / 'connector'}/*", *map(str, pyspark_jars.glob("slf4j-api*.jar"))])
     insert = cql.insert(ENERGY, keyspace, ENERGY.name)
     program = Path(__file__).with_name("Ceiling.java")
-    command = ["java", "-Xmx6g", "-cp", classes, str(program), os.environ["KEYSPACES_DRIVER_CONFIG"], str(file), insert]
-    subprocess.run(command, check=True)
+    # Over the file's: the connector's retry policy is no part of a plain client; two connections, as there are cores.
+    tuned = {"advanced.retry-policy.class": "DefaultRetryPolicy", "advanced.connection.pool.local.size": 2}
+    settings = [f"-Ddatastax-java-driver.{name}={value}" for name, value in tuned.items()]
+    arguments = [str(program), os.environ["KEYSPACES_DRIVER_CONFIG"], str(file), insert]
+    subprocess.run(["java", "-Xmx6g", *settings, "-cp", classes, *arguments], check=True)
 
 
 def _append(features: str, keyspace: str, *, partitions: int | None) -> None:
