@@ -16,12 +16,15 @@ LEAST = 1.0
 FIRST_SECONDS, FIRST_OUTCOMES = 0.1, 20  # of a look at the beginning, when nothing is to be measured yet
 FIRST_REFUSALS = 4  # of such a look: the rate is too high by far, and half of it is nearer
 DOUBLE = 2.0  # the rate, after each such look without a refusal
+ANSWERED = 0.8  # of what was sent meanwhile: if less is, a faster rate would only make more that is refused at once
 WINDOW_SECONDS, WINDOW_OUTCOMES = 0.2, 100  # of a look later: the longer and the more, the surer
 ALARM_OUTCOMES = 40  # if half of so many are refused, there is nothing more to look at
 BURST_SECONDS = 0.05  # what may be sent at once after a wait
-ENOUGH_REFUSED = 0.03  # a share that is no reason to slow down: less capacity was never meant
-ABOVE = 1.01  # the accepted rate times this, while there is no news
-CLIMB, STEEPER, STEEPEST = 1.02, 1.5, 1.5  # a look without refusals, each further one, at most
+ENOUGH_REFUSED = 0.015  # a share that is no reason to slow down: less capacity was never meant
+ABOVE = 1.005  # the accepted rate times this, while there is no news
+# After a look without refusals, after each further one, and at most: what a table has saved up hides for a second that
+# it is too much.
+CLIMB, STEEPER, STEEPEST = 1.02, 1.5, 1.15
 NEAR = 1.05  # the first climb after the beginning: a half was cut off, or less
 USED = 0.9  # a rate that was not used up is no news of more
 
@@ -58,13 +61,17 @@ class Pace:
         """How many requests may be sent now."""
         now = self._clock()
         most = max(1.0, self.rate * BURST_SECONDS)
-        self._credit = min(most, self._credit + (now - self._credited) * self.rate)
+        self._credit = 0.0 if self._holds() else min(most, self._credit + (now - self._credited) * self.rate)
         self._credited = now
         return int(self._credit)
 
     def wait(self) -> float:
-        """Seconds until there is credit for one request."""
-        return max(0.0, (1.0 - self._credit) / self.rate)
+        """Seconds until there may be credit for one request; an answer can be sooner."""
+        return BURST_SECONDS if self._holds() else max(0.0, (1.0 - self._credit) / self.rate)
+
+    def _holds(self) -> bool:
+        """Whether to wait for the answers of a rate that was too high by far: what is sent meanwhile is refused too."""
+        return self._beginning and self._stale > 0
 
     def sent(self) -> None:
         """Take the credit of a request."""
@@ -114,7 +121,7 @@ class Pace:
             return False
         if self._too_much:
             self._beginning = False
-        elif self._used(look, now):
+        elif self._used(look, now) and look.accepted >= ANSWERED * look.sent:
             self.rate *= DOUBLE
         return True
 

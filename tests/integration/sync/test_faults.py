@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -169,27 +170,104 @@ def test_connections_are_reset(cassandra: RunningCassandra, store: Store) -> Non
     store.equal(THREE)
 
 
+class Throttled:
+    """A server of these tests, whose capacity they set as they go, and a session of its ordinary user."""
+
+    def __init__(self, cassandra: RunningCassandra) -> None:
+        self.cassandra = cassandra
+        self.connection = connect(cassandra)
+
+    def set(self, wcu: float) -> None:
+        """Return when it is in force; the limit of each partition is Keyspaces' own."""
+        file = self.cassandra.stack.home / "cassandra" / "capacity.properties"
+        part = file.with_suffix(".part")
+        part.write_text(f"wcu = {wcu}\n")
+        part.replace(file)
+        deadline = time.monotonic() + 10
+        while self.units("wcu") != wcu:
+            assert time.monotonic() < deadline, self.units("wcu")
+
+    def units(self, name: str) -> float:
+        said = self.connection.session.execute("SELECT units FROM stand_in.capacity WHERE name = %s", [name])
+        return said.one()["units"]
+
+    def counted(self, store: Store) -> dict[str, Any]:
+        """What the server has counted of a table."""
+        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
+        return self.connection.session.execute(query, [store.online.keyspace, store.online.view.name]).one()
+
+
+@pytest.fixture(scope="module")
+def throttled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throttled]:
+    with server(tmp_path_factory.mktemp("throttled") / "stack", KEYSPACES_WCU="4000") as (cassandra, _):
+        made = Throttled(cassandra)
+        yield made
+        made.connection.close()
+
+
+@pytest.fixture
+def slow(throttled: Throttled, reach: Callable[[RunningCassandra], None], tmp_path: Path) -> Store:
+    reach(throttled.cassandra)
+    return store_of(throttled.connection, tmp_path)
+
+
 @pytest.mark.parametrize("capacity", [100, 400])
-def test_throttled_it_takes_what_there_is(
-    reach: Callable[[RunningCassandra], None], tmp_path: Path, capacity: int
-) -> None:
+def test_throttled_it_takes_what_there_is(throttled: Throttled, slow: Store, capacity: int) -> None:
     rows = 20 * capacity
-    with server(tmp_path / "stack", KEYSPACES_WCU=str(capacity)) as (throttled, _):
-        reach(throttled)
-        connection = connect(throttled)
-        store = store_of(connection, tmp_path)
-        store.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
-        time.sleep(1.0)  # the table's bucket is full then, as it is of a table that nobody has written to for a while
-        began = time.monotonic()
-        done = store.sync(str(day(0)))
-        took = time.monotonic() - began
-        assert done["rows_online"] == rows
-        assert done["requests_refused"] < 0.05 * rows
-        # The bucket holds a second's worth; reading back is not throttled, and takes what it takes.
-        reading = rows / 1000
-        assert took < (rows - capacity) / capacity / 0.95 + reading + 2
-        store.equal([day(0)])
-        connection.close()
+    throttled.set(capacity)
+    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
+    done = slow.sync(str(day(0)))
+    assert done["rows_online"] == rows
+    assert done["requests_refused"] < 0.05 * rows
+    # The table's bucket holds a second's worth at the beginning.
+    assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
+    counted = throttled.counted(slow)
+    assert (counted["writes"], counted["writes_refused"]) == (rows, done["requests_refused"])
+    assert counted["written_units"] == done["write_units"] == rows
+    slow.equal([day(0)])
+
+
+@pytest.mark.parametrize(("first", "then"), [(200, 600), (600, 200)])
+def test_it_follows_a_capacity_that_changes(throttled: Throttled, slow: Store, first: int, then: int) -> None:
+    throttled.set(first)
+    rows = 8 * first + 20 * then
+    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
+    written: list[tuple[float, int]] = []
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.wait(0.1):
+            counted = throttled.counted(slow)
+            written.append((time.monotonic(), counted["writes"] if counted else 0))
+            if throttled.units("wcu") != then and written[-1][1] >= 8 * first:
+                throttled.set(then)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        done = slow.sync(str(day(0)))
+    finally:
+        over.set()
+        changing.join()
+    assert done["requests_refused"] < 0.05 * rows
+    settled = [each for each in written if 8 * first + 6 * then < each[1] < rows]
+    (began, before), (ended, after) = settled[0], settled[-1]
+    assert after - before > 5 * then
+    assert (after - before) / (ended - began) > 0.95 * then
+    slow.equal([day(0)])
+
+
+def test_one_entity_is_written_as_fast_as_a_partition_takes_it(throttled: Throttled, slow: Store) -> None:
+    """However much the table takes: a partition takes 1,000 units a second."""
+    throttled.set(4000)
+    assert throttled.units("partition.wcu") == 1000
+    days = [day(number) for number in range(-12_000, 0)]
+    slow.lake.put(features(["A"], days))
+    done = slow.sync(f"{days[0]}..{days[-1]}")
+    assert done["rows_online"] == 12_000
+    assert done["requests_refused"] < 0.05 * 12_000
+    assert done["seconds_writing"] < (12_000 - 1000) / 1000 / 0.95
+    slow.equal(days)
 
 
 def test_a_table_that_takes_nothing_is_given_up(

@@ -240,7 +240,7 @@ class TestCertificate:
         store.sync(DAYS)
         store.equal(THREE)
         times = {each.day: each.certified_at for each in store.known.values()}
-        assert times[day(2)] == times[day(1)] > times[day(0)]
+        assert times[day(2)] == times[day(1)] < times[day(0)]
 
     def test_it_is_kept_as_a_file_too(self, store: Store, tmp_path: Path) -> None:
         store.lake.put(features(IDS, [day(0)]))
