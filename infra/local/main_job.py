@@ -166,7 +166,7 @@ def _watch(api: AirflowApi, run_id: str, report: Report) -> None:
             now = task.get("state") or ""
             if now != shown.get(name, "") and now in ("running", *ENDED):
                 took = f" in {task['duration']:.1f} s" if now in ("success", "failed") and task.get("duration") else ""
-                report.say(f"[{number}/{len(STAGES)}] {name:<17} {now}{took}")
+                report.say(f"[{number:>2}/{len(STAGES)}] {name:<17} {now}{took}")
                 shown[name] = now
         if state in ("success", "failed"):
             break
