@@ -35,7 +35,7 @@ def test_the_main_job_shows_each_stage_and_a_household(live: Live) -> None:
         ),
         1,
     ):
-        assert f"[{number}/10] {stage:<17} success" in shown
+        assert f"[{number:>2}/10] {stage:<17} success" in shown
     generated_up_to = re.findall(r"generated [\d,]+ readings of households up to (\S+)", shown)
     assert generated_up_to == [live.day.isoformat()]
     assert f"its latest features are of {live.day}" in shown

@@ -115,6 +115,12 @@ class Online:
             for row in found
         }
 
+    def counted(self) -> dict[str, Any]:
+        """What the server has counted of the table: requests taken and refused, their units and bytes."""
+        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
+        found = self.connection.session.execute(query, [self.keyspace, self.view.name]).one()
+        return found or dict.fromkeys(("writes", "writes_refused", "written_units", "bytes_written"), 0)
+
     def run(self, statement: str) -> None:
         self.connection.session.execute(statement.replace("TABLE", self.table))
 

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -40,10 +39,10 @@ THREE = [day(0), day(1), day(2)]
 DAYS = f"{day(0)}..{day(2)}"
 
 
-def process(store: Store, **other: str) -> subprocess.Popen[str]:
+def process(store: Store, wrapper: Sequence[str] = (), **other: str) -> subprocess.Popen[str]:
     """The job as a process of its own, as on a node."""
     arguments = store.arguments(DAYS)
-    command = [sys.executable, "-m", "spark_jobs.sync", "--features", arguments.features]
+    command = [*wrapper, sys.executable, "-m", "spark_jobs.sync", "--features", arguments.features]
     command += ["--keyspace", arguments.keyspace, "--table", arguments.table]
     command += ["--start", str(arguments.days.start), "--end", str(arguments.days.end)]
     out = subprocess.PIPE
@@ -191,11 +190,6 @@ class Throttled:
         said = self.connection.session.execute("SELECT units FROM stand_in.capacity WHERE name = %s", [name])
         return said.one()["units"]
 
-    def counted(self, store: Store) -> dict[str, Any]:
-        """What the server has counted of a table."""
-        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
-        return self.connection.session.execute(query, [store.online.keyspace, store.online.view.name]).one()
-
 
 @pytest.fixture(scope="module")
 def throttled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throttled]:
@@ -221,7 +215,7 @@ def test_throttled_it_takes_what_there_is(throttled: Throttled, slow: Store, cap
     assert done["requests_refused"] < 0.05 * rows
     # The table's bucket holds a second's worth at the beginning.
     assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
-    counted = throttled.counted(slow)
+    counted = slow.online.counted()
     assert (counted["writes"], counted["writes_refused"]) == (rows, done["requests_refused"])
     assert counted["written_units"] == done["write_units"] == rows
     slow.equal([day(0)])
@@ -237,8 +231,7 @@ def test_it_follows_a_capacity_that_changes(throttled: Throttled, slow: Store, f
 
     def change() -> None:
         while not over.wait(0.1):
-            counted = throttled.counted(slow)
-            written.append((time.monotonic(), counted["writes"] if counted else 0))
+            written.append((time.monotonic(), slow.online.counted()["writes"]))
             if throttled.units("wcu") != then and written[-1][1] >= 8 * first:
                 throttled.set(then)
 
@@ -424,6 +417,18 @@ def test_no_table(store: Store) -> None:
     store.lake.put(features(["A"], [day(0)]))
     with pytest.raises(JobError, match=r"There is no online table .*\.nothing: run spark_jobs\.schema first"):
         store.sync(str(day(0)), table="nothing")
+
+
+def test_a_disk_without_room(store: Store) -> None:
+    """Not a byte can be written to any file: not the note that precedes the first row either, so there is no row."""
+    store.lake.put(features(["A", "B"], THREE))
+    running = process(store, ["bash", "-c", 'ulimit -f 0 && exec "$@"', "bash"])
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 1
+    assert "sync_certificates can't be written" in said.splitlines()[-1]
+    assert store.online.rows() == {}
+    assert store.sync(DAYS)["rows_online"] == 6
+    store.equal(THREE)
 
 
 def test_a_certificate_that_can_not_be_written(store: Store) -> None:

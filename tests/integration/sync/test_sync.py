@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from feature_store import cost
+from feature_store.energy import ENERGY
 from feature_store.sync import synchronise
 from feature_store.validation import records
 from spark_jobs.errors import JobError
@@ -67,11 +69,14 @@ def test_a_day_that_changes_ten_rows_writes_ten_rows(store: Store) -> None:
     store.lake.put(features(IDS, THREE))
     store.lake.put(rows)
     store.sync(DAYS)
-    before = store.online.written()
+    before, counted = store.online.written(), store.online.counted()
     # The whole day is written again, as featurize does.
     store.lake.put(changed(rows, 10))
     done = store.sync(str(day(1)))
-    after = store.online.written()
+    after, counted_now = store.online.written(), store.online.counted()
+    assert counted_now["writes"] - counted["writes"] == 10
+    # Keyspaces' own bytes of a row, which are of all its columns, bound what the server's values take.
+    assert 0 < counted_now["bytes_written"] - counted["bytes_written"] <= 10 * cost.row_bytes(ENERGY, len("H0"))
     assert (done["rows_planned"], done["rows_written"], done["write_units"]) == (10, 10, 10)
     assert {key for key in after if after[key] != before[key]} == {(f"H{number}", day(1)) for number in range(10)}
     store.equal(THREE)
