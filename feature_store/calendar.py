@@ -5,10 +5,11 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 DAY_FORM = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+NAMED = 5  # days in a message
 
 
 def parse_day(text: str) -> dt.date:
@@ -67,3 +68,8 @@ def merged(days: Iterable[DayRange]) -> tuple[DayRange, ...]:
         else:
             made.append(each)
     return tuple(made)
+
+
+def named(days: Sequence[dt.date]) -> str:
+    """Name days as messages do: the first few, and whether there are more."""
+    return ", ".join(map(str, days[:NAMED])) + (", ..." if len(days) > NAMED else "")

@@ -17,19 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from feature_store import cost
-from feature_store.calendar import DayRange
+from feature_store.calendar import DayRange, named
 from feature_store.endpoint import Endpoint, OnlineError
-from feature_store.sync import certificates, synchronise
+from feature_store.sync import certificates
 from feature_store.sync.certificates import Certificate, RecordsError
 from feature_store.sync.changes import Features, FeaturesError
 from feature_store.sync.online_table import OnlineTable, open_table
-from feature_store.sync.synchronise import CertificateError, Outcome, Plan, Sync, SyncError
+from feature_store.sync.plan import Plan, plan
+from feature_store.sync.synchronise import CertificateError, Outcome, Sync, SyncError
+from feature_store.sync.whole import compare_whole
 from feature_store.validation import records
 from feature_store.view import FeatureView
 from spark_jobs import command, storage, tables
 from spark_jobs.errors import JobError, Summary, VerdictError
-
-FEW = 5
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> Summary:
             }
             try:
                 if args.days or args.changed:
-                    made = synchronise.plan(features, known, args.days, held)
+                    made = plan(features, known, args.days, held)
                     _check(made, args, held, features)
                     done = Sync(features, online, known, endpoint.region, args.budget, changed_only=args.changed)
                     summary |= _said(made, done.run(made), view)
@@ -135,20 +135,17 @@ def _held_back(args: argparse.Namespace, known: Mapping[dt.date, Certificate]) -
 def _check(made: Plan, args: argparse.Namespace, held: Sequence[dt.date], features: Features) -> None:
     """Say what is not brought online; JobError if that is everything that there is of the days that were asked for."""
     if made.newer:
-        log.warning("Another run has brought later features of %s online: left as they are.", _few(made.newer))
+        log.warning("Another run has brought later features of %s online: left as they are.", named(made.newer))
     if made.too_old:
         log.warning(
             "%s: older than the newest %s days, which the online table holds: nothing is written of them.",
-            *(_few(made.too_old), args.view.retention),
+            *(named(made.too_old), args.view.retention),
         )
     if args.days and not (any(not each.leaves for each in made.chunks) or made.too_old or made.newer):
-        but = (
-            ""
-            if not held
-            else (
-                f" but those that validation holds back ({_few(held)}; see its report: recompute them, or release them)"
-            )
-        )
+        but = ""
+        if held:
+            report = "see its report: recompute them, or release them"
+            but = f" but those that validation holds back ({named(held)}; {report})"
         raise JobError(f"{features.uri} has no features of {args.days}{but}: there is nothing to bring online.")
 
 
@@ -185,15 +182,15 @@ def _used(online: OnlineTable, region: str) -> Summary:
 
 
 def _whole(features: Features, online: OnlineTable) -> Summary:
-    """Compare all of the table and mend it; VerdictError if it still differs then."""
+    """Compare all of the table and mend it; JobError if it still differs then."""
     known = certificates.known(features.uri, online.name)
-    found, unsure = synchronise.compare_whole(features, online, known, mend=True)
+    found, unsure = compare_whole(features, online, known, mend=True)
     if found.differences:
         log.warning(
             "%s: %d row(s) missing, %d different, %d that should not be there: mended.",
             *(online.name, found.missing, len(found.upserts) - found.missing, len(found.left_over)),
         )
-        again, _ = synchronise.compare_whole(features, online, known, mend=False)
+        again, _ = compare_whole(features, online, known, mend=False)
         if again.differences:
             raise JobError(f"{online.name} still differs from Delta in {again.differences} row(s) after a repair.")
     return {
@@ -203,10 +200,6 @@ def _whole(features: Features, online: OnlineTable) -> Summary:
         "left_over": len(found.left_over),
         "days_not_compared": [str(day) for day in unsure],
     }
-
-
-def _few(days: Sequence[dt.date]) -> str:
-    return ", ".join(map(str, days[:FEW])) + (", ..." if len(days) > FEW else "")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""One view's days brought online, and proven to be: what is to be done, the doing, the proof.
+"""One view's days brought online, and proven to be: the doing of a plan, chunk after chunk, and the proof.
 
-Days are dealt with in chunks that fit into memory, the newest first: each is written, read back, compared and certified
-before the next, so a run that ends in between has lost nothing but the chunk that it was at.
+Each chunk is written, read back, compared and certified before the next, so a run that ends in between has lost nothing
+but the chunk that it was at.
 """
 
 from __future__ import annotations
@@ -9,25 +9,22 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 
 from feature_store import cost, keyspaces
-from feature_store.calendar import DayRange
+from feature_store.calendar import DayRange, named
 from feature_store.sync import cells, certificates
 from feature_store.sync.certificates import Certificate
 from feature_store.sync.changes import Changes, Features, FeaturesError, taken_away
-from feature_store.sync.online_table import Compared, OnlineTable, part_of
-from feature_store.view import FeatureView
+from feature_store.sync.online_table import Compared, OnlineTable
+from feature_store.sync.plan import Chunk, Plan
 
-CHUNK_ROWS = 500_000  # of 24 columns: some 100 MB, and as much again while two versions are compared
 SAMPLE_ROWS = 10_000  # of a chunk's rows that did not change: so many are read back too, those of whole entities
-PART_ROWS = 2_000_000  # of Delta, that are held while a part of the whole table is compared
 EXAMPLES = 5
 
 log = logging.getLogger(__name__)
@@ -44,44 +41,6 @@ class CertificateError(SyncError):
         """Keep what was done."""
         super().__init__(sentence)
         self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Days that are dealt with at once: all of one kind.
-
-    Attributes:
-        days: in order.
-        since: the version of the features that is online of them; None if none is, or if that is not certain.
-        unsure: whether something else may be online of them, so that it has to be looked at first.
-        leaves: whether they are to leave the online table.
-    """
-
-    days: tuple[dt.date, ...]
-    since: int | None
-    unsure: bool
-    leaves: bool
-
-    def __str__(self) -> str:
-        """Name its days, as messages do."""
-        return str(DayRange(self.days[0], self.days[-1]))
-
-
-@dataclass
-class Plan:
-    """What is to be done.
-
-    Attributes:
-        chunks: days to bring online, or to take away.
-        too_old: days that are older than what the online table holds: nothing is written of them.
-        newer: days of which another run has brought later features online.
-        rows: of Delta, by day, of those that are to be online.
-    """
-
-    chunks: list[Chunk] = field(default_factory=list)
-    too_old: list[dt.date] = field(default_factory=list)
-    newer: list[dt.date] = field(default_factory=list)
-    rows: dict[dt.date, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -107,48 +66,6 @@ class Outcome:
     repaired: int = 0
     certified: list[dt.date] = field(default_factory=list)
     left: list[dt.date] = field(default_factory=list)
-
-
-def plan(
-    features: Features, known: Mapping[dt.date, Certificate], days: DayRange | None, held_back: Collection[dt.date]
-) -> Plan:
-    """Decide what becomes of each day.
-
-    Args:
-        features: as they are to be online.
-        known: what is online of any day.
-        days: that are to be brought online; None brings those up to date that are online.
-        held_back: of these, those that must not be: what is online of them stays.
-
-    Raises:
-        FeaturesError: the features can't be read.
-    """
-    view = features.view
-    span = days or (DayRange(min(known), max(known)) if known else None)
-    rows = {
-        day: count
-        for day, count in (features.days(span) if span else {}).items()
-        if day not in held_back and (days or day in known)
-    }
-    online = [day for day, each in known.items() if each.rows or each.open]
-    newest = max([*rows, *online], default=None)
-    oldest = dt.date.min
-    if view.retention is not None and newest is not None:
-        oldest = newest - dt.timedelta(days=view.retention - 1)
-    made = Plan(too_old=[day for day in rows if day < oldest])
-    # Also days that Delta no longer has: of those, everything that is online has to go.
-    asked = {*rows, *(day for day in known if span and span.start <= day <= span.end and day not in held_back)}
-    wanted: dict[dt.date, Chunk] = {}
-    for day in sorted(day for day in asked if day >= oldest):
-        there = known.get(day)
-        if there and there.features_id == features.id and (there.features_version or -1) > features.version:
-            made.newer.append(day)
-        else:
-            wanted[day] = _kind(day, there, features.id, leaves=False)
-    made.rows = {day: rows.get(day, 0) for day in wanted}
-    leaving = {day: _kind(day, known[day], features.id, leaves=True) for day in sorted(online) if day < oldest}
-    made.chunks = [*_chunks(wanted, made.rows), *_chunks(leaving, {day: known[day].rows for day in leaving})]
-    return made
 
 
 @dataclass
@@ -333,7 +250,7 @@ class Sync:
         if others:
             self._begin(chunk)  # what is online may be either run's
             raise SyncError(
-                f"Another run has begun to bring {_few(others)} online meanwhile: what is online of them is not "
+                f"Another run has begun to bring {named(others)} online meanwhile: what is online of them is not "
                 "certain. Run this again when that has ended."
             )
         self.outcome.compared += compared.rows
@@ -375,72 +292,6 @@ class Sync:
         )
 
 
-def compare_whole(
-    features: Features, online: OnlineTable, known: Mapping[dt.date, Certificate], *, mend: bool
-) -> tuple[Compared, list[dt.date]]:
-    """Compare the whole online table with what was certified of its days, and mend it if asked to.
-
-    Args:
-        features: at any version.
-        online: the table.
-        known: its certificates.
-        mend: whether to write what is missing or different, and to delete what should not be there.
-
-    Returns:
-        What was found, summed up (with some of the rows), and the days that could not be looked at: a run has begun
-        with them and not ended, or the version that is online of them is gone from Delta.
-
-    Raises:
-        FeaturesError: the features can't be read.
-        OnlineError: the table can't be.
-    """
-    by_version: dict[int, list[dt.date]] = {}
-    unsure = sorted(day for day, each in known.items() if each.open or each.features_id != features.id)
-    for day, each in known.items():
-        if day not in unsure and each.rows and each.features_version is not None:
-            by_version.setdefault(each.features_version, []).append(day)
-    tables = []
-    for version, days in sorted(by_version.items()):
-        try:
-            at = features.at(version)
-            at.rows(days, columns=[key.name for key in features.view.keys])  # its files are there
-        except FeaturesError as gone:
-            log.warning("%s: of %s, nothing can be compared.", gone, _few(days))
-            unsure += days
-        else:
-            tables.append((at, sorted(days)))
-    passed_over = {cells.day_bytes(day) for day in unsure}
-    parts = max(1, -(-sum(each.rows for each in known.values()) // PART_ROWS))
-    found = Compared()
-    for part in range(parts):
-        compared = online.compare_all(_part(tables, features.view, part, parts), part, parts)
-        compared.left_over = [key for key in compared.left_over if key[1] not in passed_over]
-        found.rows += compared.rows
-        found.missing += compared.missing
-        found.upserts += compared.upserts
-        found.left_over += compared.left_over
-        if mend and compared.differences:
-            online.write(iter(compared.upserts), len(compared.upserts))
-            online.delete(iter(compared.left_over), len(compared.left_over))
-    return found, sorted(unsure)
-
-
-def _part(
-    tables: Sequence[tuple[Features, Sequence[dt.date]]], view: FeatureView, part: int, parts: int
-) -> dict[bytes, list[cells.Row]]:
-    """Read the rows that should be online of the entities of a part."""
-    wanted: dict[bytes, list[cells.Row]] = {}
-    for at, days in tables:
-        chosen = None
-        if parts > 1:
-            names = pc.unique(at.rows(days, columns=[key.name for key in view.keys])[view.entity].combine_chunks())
-            mask = [part_of(name.encode(), parts) == part for name in names.to_pylist()]
-            chosen = names.filter(pa.array(mask, pa.bool_()))
-        for entity, rows in cells.by_entity(at.rows(days, chosen), view.entity, view.columns):
-            wanted.setdefault(entity, []).extend(rows)
-    return wanted
-
-
 def _usage(online: OnlineTable) -> tuple[int, int]:
     """How many rows were written and deleted so far."""
     return online.usage.rows_written, online.usage.rows_deleted
@@ -449,30 +300,6 @@ def _usage(online: OnlineTable) -> tuple[int, int]:
 def _no_rows(changes: Changes) -> pa.Table:
     """No rows, with the columns of a view."""
     return changes.rows.select([column.name for column in changes.view.columns]).slice(0, 0)
-
-
-def _kind(day: dt.date, there: Certificate | None, features_id: str, *, leaves: bool) -> Chunk:
-    """A chunk of one day; those of one kind are put together."""
-    if there is None:
-        return Chunk((day,), None, unsure=False, leaves=leaves)
-    unsure = there.open or there.features_id != features_id or there.features_version is None
-    return Chunk((day,), None if unsure else there.features_version, unsure, leaves)
-
-
-def _chunks(days: Mapping[dt.date, Chunk], rows: Mapping[dt.date, int]) -> list[Chunk]:
-    """Put days of one kind together, as far as they fit; the newest come first."""
-    made: list[Chunk] = []
-    held = 0
-    for day, each in sorted(days.items(), reverse=True):
-        last = made[-1] if made else None
-        alike = last and (last.since, last.unsure) == (each.since, each.unsure)
-        if last and alike and held + rows[day] <= CHUNK_ROWS:
-            made[-1] = replace(last, days=(day, *last.days))
-            held += rows[day]
-        else:
-            made.append(each)
-            held = rows[day]
-    return made
 
 
 def _sample(entities: pa.ChunkedArray, without: pa.Array, most: int) -> pa.Array:
@@ -507,7 +334,3 @@ def _check_keys(changes: Changes) -> None:
             f"{bad.num_rows} row(s) have a key that Keyspaces can't hold (such as {some}): {changes.view.entity} has "
             f"to have 1 to {keyspaces.ENTITY_BYTES} bytes. Nothing was written."
         )
-
-
-def _few(days: Sequence[dt.date]) -> str:
-    return ", ".join(map(str, islice(days, EXAMPLES))) + (", ..." if len(days) > EXAMPLES else "")

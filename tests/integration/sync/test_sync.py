@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from feature_store import cost
 from feature_store.energy import ENERGY
-from feature_store.sync import synchronise
+from feature_store.sync import plan, synchronise, whole
 from feature_store.validation import records
 from spark_jobs.errors import JobError
 from tests.integration.sync.conftest import Store, day, features
@@ -220,7 +220,7 @@ class TestCertificate:
         store.online.run(f"INSERT INTO TABLE (id, day_date) VALUES ('H1', '{day(9)}')")
         store.online.run(f"UPDATE TABLE SET energy_mean = 1 WHERE id = 'H3' AND day_date = '{day(1)}'")
         store.online.run(f"DELETE FROM TABLE WHERE id = 'H4' AND day_date = '{day(1)}'")
-        monkeypatch.setattr(synchronise, "PART_ROWS", 50)  # in three parts
+        monkeypatch.setattr(whole, "PART_ROWS", 50)  # in three parts
         found = store.sync(whole="yes")["whole"]
         assert (found["rows"], found["missing"], found["different"], found["left_over"]) == (120, 1, 1, 2)
         store.equal(THREE)
@@ -240,7 +240,7 @@ class TestCertificate:
     def test_days_are_dealt_with_in_chunks_the_newest_first(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(synchronise, "CHUNK_ROWS", 80)
+        monkeypatch.setattr(plan, "CHUNK_ROWS", 80)
         store.lake.put(features(IDS, THREE))
         store.sync(DAYS)
         store.equal(THREE)
