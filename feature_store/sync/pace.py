@@ -2,7 +2,7 @@
 
 Amazon Keyspaces does not slow down, it refuses. What it has accepted while it refused some is what it can take: that is
 the rate to go on with, and a little more, so that it still refuses a few; as soon as it refuses none, there is more to
-be had. So a hundredth of the requests is the price of knowing.
+be had. So a hundredth of the requests or two is the price of knowing.
 """
 
 from __future__ import annotations
