@@ -24,6 +24,11 @@ class RunningCassandra:
     password: str
     ca: Path
 
+    @classmethod
+    def of(cls, stack: Stack) -> RunningCassandra:
+        login = stack.secrets.keyspaces_username, stack.secrets.keyspaces_password
+        return cls(stack, HOST, stack.ports.keyspaces_port, *login, stack.ca)
+
 
 @dataclass(frozen=True)
 class RunningS3:
@@ -39,10 +44,7 @@ class RunningS3:
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCassandra]:
     stack = Stack(tmp_path_factory.mktemp("cassandra"), free_ports())
     with serving(stack, "cassandra"):
-        secrets = stack.secrets
-        yield RunningCassandra(
-            stack, HOST, stack.ports.keyspaces_port, secrets.keyspaces_username, secrets.keyspaces_password, stack.ca
-        )
+        yield RunningCassandra.of(stack)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import subprocess
 import uuid
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,12 @@ from feature_store.function import Type
 from feature_store.sync import certificates
 from feature_store.sync.certificates import Certificate
 from feature_store.view import FeatureView
-from infra.local.settings import REGION
+from infra.local.settings import REGION, Stack
 from spark_jobs import schema as schema_job
 from spark_jobs import sync
+from tests.integration.capacity import CONSUMED
 from tests.integration.conftest import RunningCassandra
+from tests.support import free_ports, serving
 
 FIRST = dt.date(2014, 2, 1)
 
@@ -117,8 +121,7 @@ class Online:
 
     def counted(self) -> dict[str, Any]:
         """What the server has counted of the table: requests taken and refused, their units and bytes."""
-        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
-        found = self.connection.session.execute(query, [self.keyspace, self.view.name]).one()
+        found = self.connection.session.execute(CONSUMED, [self.keyspace, self.view.name]).one()
         return found or dict.fromkeys(("writes", "writes_refused", "written_units", "bytes_written"), 0)
 
     def run(self, statement: str) -> None:
@@ -162,6 +165,14 @@ def environment(cassandra: RunningCassandra) -> dict[str, str]:
         "KEYSPACES_CA": str(cassandra.ca),
         "AWS_DEFAULT_REGION": REGION,
     }
+
+
+@contextmanager
+def server(path: Path, **other: str) -> Iterator[tuple[RunningCassandra, subprocess.Popen[bytes]]]:
+    """A server of a test's own."""
+    stack = Stack(path, free_ports())
+    with serving(stack, "cassandra", **other) as running:
+        yield RunningCassandra.of(stack), running
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ from infra.local.cassandra import tls
 from infra.local.settings import HOST, ROOT, Stack
 from spark_jobs.errors import JobError
 from tests.integration.conftest import RunningCassandra
-from tests.integration.sync.conftest import Store, connect, day, features, store_of
+from tests.integration.sync.conftest import Store, connect, day, features, server, store_of
 from tests.support import free_ports, serving
 
 pytestmark = pytest.mark.integration
@@ -52,16 +51,6 @@ def process(store: Store, wrapper: Sequence[str] = (), **other: str) -> subproce
 def ended(running: subprocess.Popen[str]) -> tuple[int, dict, str]:
     out, err = running.communicate(timeout=300)
     return running.returncode, json.loads(out.splitlines()[-1]), err
-
-
-@contextmanager
-def server(path: Path, **other: str) -> Iterator[tuple[RunningCassandra, subprocess.Popen[bytes]]]:
-    """A server of a test's own."""
-    stack = Stack(path, free_ports())
-    with serving(stack, "cassandra", **other) as running:
-        secrets = stack.secrets
-        login = secrets.keyspaces_username, secrets.keyspaces_password
-        yield RunningCassandra(stack, HOST, stack.ports.keyspaces_port, *login, stack.ca), running
 
 
 def test_killed_at_random_moments_it_goes_on_where_it_was(store: Store) -> None:
@@ -130,6 +119,9 @@ class Resetting:
             except OSError:
                 return
             other = socket.create_connection((HOST, self.port))
+            for one in (client, other):
+                # Closed with what is on its way thrown away: the other side sees a reset.
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.pairs.append((client, other))
             for one, two in ((client, other), (other, client)):
                 threading.Thread(target=self._pass_on, args=(one, two), daemon=True).start()
@@ -148,9 +140,7 @@ class Resetting:
         pairs, self.pairs = self.pairs, []
         for pair in pairs:
             for each in pair:
-                # Closed with what is on its way thrown away: the other side sees a reset.
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                each.close()
+                each.close()  # by the thread that passes on, too, maybe
 
 
 def test_connections_are_reset(cassandra: RunningCassandra, store: Store) -> None:
@@ -167,115 +157,6 @@ def test_connections_are_reset(cassandra: RunningCassandra, store: Store) -> Non
     assert "Requests are lost" in said
     assert done["rows_online"] == 6000
     store.equal(THREE)
-
-
-class Throttled:
-    """A server of these tests, whose capacity they set as they go, and a session of its ordinary user."""
-
-    def __init__(self, cassandra: RunningCassandra) -> None:
-        self.cassandra = cassandra
-        self.connection = connect(cassandra)
-
-    def set(self, wcu: float) -> None:
-        """Return when it is in force; the limit of each partition is Keyspaces' own."""
-        file = self.cassandra.stack.home / "cassandra" / "capacity.properties"
-        part = file.with_suffix(".part")
-        part.write_text(f"wcu = {wcu}\n")
-        part.replace(file)
-        deadline = time.monotonic() + 10
-        while self.units("wcu") != wcu:
-            assert time.monotonic() < deadline, self.units("wcu")
-
-    def units(self, name: str) -> float:
-        said = self.connection.session.execute("SELECT units FROM stand_in.capacity WHERE name = %s", [name])
-        return said.one()["units"]
-
-
-@pytest.fixture(scope="module")
-def throttled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Throttled]:
-    with server(tmp_path_factory.mktemp("throttled") / "stack", KEYSPACES_WCU="4000") as (cassandra, _):
-        made = Throttled(cassandra)
-        yield made
-        made.connection.close()
-
-
-@pytest.fixture
-def slow(throttled: Throttled, reach: Callable[[RunningCassandra], None], tmp_path: Path) -> Store:
-    reach(throttled.cassandra)
-    return store_of(throttled.connection, tmp_path)
-
-
-@pytest.mark.parametrize("capacity", [100, 400])
-def test_throttled_it_takes_what_there_is(throttled: Throttled, slow: Store, capacity: int) -> None:
-    rows = 20 * capacity
-    throttled.set(capacity)
-    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
-    done = slow.sync(str(day(0)))
-    assert done["rows_online"] == rows
-    assert done["requests_refused"] < 0.05 * rows
-    # The table's bucket holds a second's worth at the beginning.
-    assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
-    counted = slow.online.counted()
-    assert (counted["writes"], counted["writes_refused"]) == (rows, done["requests_refused"])
-    assert counted["written_units"] == done["write_units"] == rows
-    slow.equal([day(0)])
-
-
-@pytest.mark.parametrize(("first", "then"), [(200, 600), (600, 200)])
-def test_it_follows_a_capacity_that_changes(throttled: Throttled, slow: Store, first: int, then: int) -> None:
-    throttled.set(first)
-    rows = 8 * first + 20 * then
-    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
-    written: list[tuple[float, int]] = []
-    over = threading.Event()
-
-    def change() -> None:
-        while not over.wait(0.1):
-            written.append((time.monotonic(), slow.online.counted()["writes"]))
-            if throttled.units("wcu") != then and written[-1][1] >= 8 * first:
-                throttled.set(then)
-
-    changing = threading.Thread(target=change)
-    changing.start()
-    try:
-        done = slow.sync(str(day(0)))
-    finally:
-        over.set()
-        changing.join()
-    assert done["requests_refused"] < 0.05 * rows
-    settled = [each for each in written if 8 * first + 6 * then < each[1] < rows]
-    (began, before), (ended, after) = settled[0], settled[-1]
-    assert after - before > 5 * then
-    assert (after - before) / (ended - began) > 0.95 * then
-    slow.equal([day(0)])
-
-
-def test_one_entity_is_written_as_fast_as_a_partition_takes_it(throttled: Throttled, slow: Store) -> None:
-    """However much the table takes: a partition takes 1,000 units a second."""
-    throttled.set(4000)
-    assert throttled.units("partition.wcu") == 1000
-    days = [day(number) for number in range(-12_000, 0)]
-    slow.lake.put(features(["A"], days))
-    done = slow.sync(f"{days[0]}..{days[-1]}")
-    assert done["rows_online"] == 12_000
-    assert done["requests_refused"] < 0.05 * 12_000
-    assert done["seconds_writing"] < (12_000 - 1000) / 1000 / 0.95
-    slow.equal(days)
-
-
-def test_a_table_that_takes_nothing_is_given_up(
-    reach: Callable[[RunningCassandra], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(online_table, "PATIENCE_SECONDS", 3.0)
-    with server(tmp_path / "stack", KEYSPACES_WCU="0.5") as (throttled, _):
-        reach(throttled)
-        connection = connect(throttled)
-        store = store_of(connection, tmp_path)
-        store.lake.put(features(["A"], [day(0)]))
-        with pytest.raises(JobError, match=r"no request was taken for 3 s: every request was refused for"):
-            store.sync(str(day(0)))
-        assert store.known[day(0)].open
-        connection.close()
 
 
 def test_a_server_that_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

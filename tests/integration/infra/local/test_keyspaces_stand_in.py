@@ -18,6 +18,7 @@ from cassandra.query import BatchStatement, SimpleStatement
 from infra.local import cassandra as stand_in
 from infra.local.cassandra import tls
 from infra.local.settings import ROOT, Stack
+from tests.integration.capacity import CONSUMED, Capacity
 from tests.support import free_ports, serving
 
 pytestmark = pytest.mark.integration
@@ -216,46 +217,20 @@ def test_over_capacity_a_write_times_out_and_a_killed_server_keeps_its_rows(tmp_
         assert {row.id for row in session.execute(f"SELECT id FROM {TABLE}")} == written
 
 
-class Limited:
+class Limited(Capacity):
     """A server whose capacity a test sets as it goes, and tables to write to."""
-
-    def __init__(self, stack: Stack, session: Any) -> None:
-        self.stack, self.session = stack, session
-        self.file = stack.home / "cassandra" / "capacity.properties"
 
     def table(self, name: str) -> str:
         self.session.execute(f"CREATE TABLE {KEYSPACE}.{name} (id text, n int, v text, PRIMARY KEY (id, n))")
         return f"{KEYSPACE}.{name}"
 
-    def write_file(self, text: str) -> None:
-        part = self.file.with_suffix(".part")
-        part.write_text(text)
-        part.replace(self.file)
-
-    def limits(self) -> dict[str, float]:
-        return {row.name: row.units for row in self.session.execute("SELECT name, units FROM stand_in.capacity")}
-
     def file_error(self) -> Any:
         """Why the file is not in force; None if it is."""
         return self.session.execute("SELECT file_error FROM stand_in.capacity WHERE name = 'wcu'").one().file_error
 
-    def wait_for(self, **expected: float) -> None:
-        deadline = time.monotonic() + 10
-        while not expected.items() <= {name.replace(".", "_"): units for name, units in self.limits().items()}.items():
-            assert time.monotonic() < deadline, self.limits()
-
-    def set(self, **units: float) -> None:
-        """Return when it is in force: `partition_wcu` is the file's `partition.wcu`."""
-        self.write_file("".join(f"{name.replace('_', '.')} = {number}\n" for name, number in units.items()))
-        # All four are waited for: the test before may have left these as they are to be, but not the others.
-        tables = {"wcu": START_WCU, "rcu": 0, **units}
-        quotas = {"partition_wcu": 1000 if tables["wcu"] else 0, "partition_rcu": 3000 if tables["rcu"] else 0}
-        self.wait_for(**{**quotas, **tables})
-
     def consumed(self, table: str) -> Any:
         """What was asked of a table; None if nothing was."""
-        query = "SELECT * FROM stand_in.consumed WHERE keyspace_name = %s AND table_name = %s"
-        return self.session.execute(query, table.split(".")).one()
+        return self.session.execute(CONSUMED, table.split(".")).one()
 
     def write(self, table: str, keys: Sequence[str], size: int = 1) -> list[bool]:
         """A row of about `size` bytes for each key, at once; which were taken."""
@@ -271,7 +246,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
     stack = Stack(tmp_path_factory.mktemp("limited"), free_ports())
     with serving(stack, "cassandra", KEYSPACES_WCU=str(START_WCU)), login(stack) as session:
         session.execute(f"CREATE KEYSPACE {KEYSPACE} WITH REPLICATION = {{'class': 'SingleRegionStrategy'}}")
-        yield Limited(stack, session)
+        yield Limited(stack, session, START_WCU)
 
 
 @pytest.fixture

@@ -1,0 +1,110 @@
+"""The pace on a real server that refuses what is above its capacity: all that it takes is used, few are refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_store.sync import online_table
+from infra.local import cassandra as stand_in
+from spark_jobs.errors import JobError
+from tests.integration.capacity import Capacity
+from tests.integration.conftest import RunningCassandra
+from tests.integration.sync.conftest import Store, connect, day, features, server, store_of
+
+pytestmark = pytest.mark.integration
+
+START_WCU = 4000
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCassandra]:
+    with server(tmp_path_factory.mktemp("throttled") / "stack", KEYSPACES_WCU=str(START_WCU)) as (cassandra, _):
+        yield cassandra
+
+
+@pytest.fixture(scope="module")
+def throttled(running: RunningCassandra) -> Iterator[Capacity]:
+    with stand_in.session(running.stack, running.username, running.password) as session:
+        yield Capacity(running.stack, session, START_WCU)
+
+
+@pytest.fixture
+def slow(running: RunningCassandra, reach: Callable[[RunningCassandra], None], tmp_path: Path) -> Iterator[Store]:
+    reach(running)
+    connection = connect(running)
+    yield store_of(connection, tmp_path)
+    connection.close()
+
+
+@pytest.mark.parametrize("capacity", [100, 400])
+def test_throttled_it_takes_what_there_is(throttled: Capacity, slow: Store, capacity: int) -> None:
+    rows = 20 * capacity
+    throttled.set(wcu=capacity)
+    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
+    done = slow.sync(str(day(0)))
+    assert done["rows_online"] == rows
+    assert done["requests_refused"] < 0.05 * rows
+    # The table's bucket holds a second's worth at the beginning.
+    assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
+    counted = slow.online.counted()
+    assert (counted["writes"], counted["writes_refused"]) == (rows, done["requests_refused"])
+    assert counted["written_units"] == done["write_units"] == rows
+    slow.equal([day(0)])
+
+
+@pytest.mark.parametrize(("first", "then"), [(200, 600), (600, 200)])
+def test_it_follows_a_capacity_that_changes(throttled: Capacity, slow: Store, first: int, then: int) -> None:
+    throttled.set(wcu=first)
+    rows = 8 * first + 20 * then
+    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
+    written: list[tuple[float, int]] = []
+    over = threading.Event()
+
+    def change() -> None:
+        while not over.wait(0.1):
+            written.append((time.monotonic(), slow.online.counted()["writes"]))
+            if throttled.limits()["wcu"] != then and written[-1][1] >= 8 * first:
+                throttled.set(wcu=then)
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        done = slow.sync(str(day(0)))
+    finally:
+        over.set()
+        changing.join()
+    assert done["requests_refused"] < 0.05 * rows
+    settled = [each for each in written if 8 * first + 6 * then < each[1] < rows]
+    (began, before), (ended, after) = settled[0], settled[-1]
+    assert after - before > 5 * then
+    assert (after - before) / (ended - began) > 0.95 * then
+    slow.equal([day(0)])
+
+
+def test_one_entity_is_written_as_fast_as_a_partition_takes_it(throttled: Capacity, slow: Store) -> None:
+    """However much the table takes: a partition takes 1,000 units a second."""
+    throttled.set(wcu=4000)
+    assert throttled.limits()["partition.wcu"] == 1000
+    days = [day(number) for number in range(-12_000, 0)]
+    slow.lake.put(features(["A"], days))
+    done = slow.sync(f"{days[0]}..{days[-1]}")
+    assert done["rows_online"] == 12_000
+    assert done["requests_refused"] < 0.05 * 12_000
+    assert done["seconds_writing"] < (12_000 - 1000) / 1000 / 0.95
+    slow.equal(days)
+
+
+def test_a_table_that_takes_nothing_is_given_up(
+    throttled: Capacity, slow: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(online_table, "PATIENCE_SECONDS", 3.0)
+    throttled.set(wcu=0.5)
+    slow.lake.put(features(["A"], [day(0)]))
+    with pytest.raises(JobError, match=r"no request was taken for 3 s: every request was refused for"):
+        slow.sync(str(day(0)))
+    assert slow.known[day(0)].open
