@@ -12,6 +12,14 @@ KEYSPACE = "feature_store"
 # In Keyspaces/, a view's table has the view's name; that of the original kit has the name that it had there.
 KIT_FILES = {"energy_data_features": "Table_Schema.cql"}
 
+# What the schema holds, and whether Keyspaces is done with it. Parameters: the keyspace, and the table.
+SELECT_KEYSPACE = "SELECT keyspace_name FROM system_schema_mcs.keyspaces WHERE keyspace_name = %s"
+SELECT_STATUS = "SELECT status FROM system_schema_mcs.tables WHERE keyspace_name = %s AND table_name = %s"
+SELECT_COLUMNS = (
+    "SELECT column_name, type, kind, position FROM system_schema.columns WHERE keyspace_name = %s AND table_name = %s"
+)
+SELECT_OPTIONS = "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = %s AND table_name = %s"
+
 # A quoted string or name, a comment, a statement's end, or anything else.
 TOKEN = re.compile(
     r"""(?P<kept>'(?:[^']|'')*'|"(?:[^"]|"")*"|\$\$.*?\$\$)|(?P<comment>--[^\n]*|//[^\n]*|/\*.*?\*/)|(?P<end>;)|.""",
@@ -62,6 +70,11 @@ def add_columns(columns: Iterable[Column], keyspace: str, table: str) -> str:
     return f'ALTER TABLE "{keyspace}"."{table}" ADD ({added})'
 
 
+def no_time_to_live(keyspace: str, table: str) -> str:
+    """Render the statement by which rows no longer leave a table by the time since they were written."""
+    return f'ALTER TABLE "{keyspace}"."{table}" WITH default_time_to_live = 0'
+
+
 def latest(view: FeatureView, keyspace: str) -> str:
     """Render the query of an entity's newest row, with the entity as its only parameter."""
     return f'{_select(view, keyspace, view.name)} WHERE "{view.entity}" = ? LIMIT 1'
@@ -95,6 +108,8 @@ def sent(view: FeatureView, name: str) -> list[str]:
     return [
         *statements(keyspace(name) + table(view, name)),
         add_columns(view.columns[len(view.keys) :], name, view.name),
+        no_time_to_live(name, view.name),
+        *(SELECT_KEYSPACE, SELECT_STATUS, SELECT_COLUMNS, SELECT_OPTIONS),
         latest(view, name),
         *(each(view, name, view.name) for each in (select_days, select_tokens, insert, delete)),
     ]

@@ -42,6 +42,10 @@ class Tables:
     keyspace: str
     active_seconds: float = ACTIVE_SECONDS
 
+    def is_there(self, table: str) -> bool:
+        """Whether there is a table of that name, ready or not; OnlineError if that can't be told."""
+        return self._status(table) is not None
+
     def ensure(self, view: FeatureView, table: str) -> Done:
         """Let a table be a view's, and return when it is ready for use.
 
@@ -61,24 +65,17 @@ class Tables:
         return self._change(view, table)
 
     def _change(self, view: FeatureView, table: str) -> Done:
-        found = self._rows(
-            "SELECT column_name, type, kind, position FROM system_schema.columns "
-            "WHERE keyspace_name = %s AND table_name = %s",
-            *(self.keyspace, table),
-        )
+        found = self._rows(cql.SELECT_COLUMNS, self.keyspace, table)
         there = {str(row["column_name"]): str(row["type"]) for row in found}
         keys = [row for row in found if row["kind"] != "regular"]
         keys.sort(key=lambda row: (row["kind"] != "partition_key", row["position"]))
         self._refuse(view, table, there, [str(row["column_name"]) for row in keys])
         new = [column for column in view.columns if column.name not in there]
-        options = self._rows(
-            "SELECT default_time_to_live FROM system_schema.tables WHERE keyspace_name = %s AND table_name = %s",
-            *(self.keyspace, table),
-        )
+        options = self._rows(cql.SELECT_OPTIONS, self.keyspace, table)
         statements = [cql.add_columns(new, self.keyspace, table)] if new else []
         if options and options[0]["default_time_to_live"]:
             # Rows leave by their day, and not by the time since they were written.
-            statements.append(f'ALTER TABLE "{self.keyspace}"."{table}" WITH default_time_to_live = 0')
+            statements.append(cql.no_time_to_live(self.keyspace, table))
         for statement in statements:
             self._run(statement)
             self._wait(f"table {self.keyspace}.{table}", lambda: self._status(table) == "ACTIVE")
@@ -100,12 +97,10 @@ class Tables:
             )
 
     def _keyspace_is_there(self) -> bool:
-        query = "SELECT keyspace_name FROM system_schema_mcs.keyspaces WHERE keyspace_name = %s"
-        return bool(self._rows(query, self.keyspace))
+        return bool(self._rows(cql.SELECT_KEYSPACE, self.keyspace))
 
     def _status(self, table: str) -> str | None:
-        query = "SELECT status FROM system_schema_mcs.tables WHERE keyspace_name = %s AND table_name = %s"
-        found = self._rows(query, self.keyspace, table)
+        found = self._rows(cql.SELECT_STATUS, self.keyspace, table)
         return str(found[0]["status"]) if found else None
 
     def _wait(self, what: str, ready: Callable[[], bool]) -> None:
@@ -125,6 +120,6 @@ class Tables:
 
     def _rows(self, query: str, *values: str) -> list[dict[str, object]]:
         try:
-            return list(self.session.execute(query, values))
+            return list(self.session.execute(cql_lint.checked(query), values))
         except DRIVER_ERRORS as error:
             raise OnlineError(f"Keyspaces' schema can't be read: {error}") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
@@ -28,17 +30,8 @@ class RecordsError(Exception):
 
 def read(uri: str, owner: Owner, days: DayRange) -> list[dict[str, Any]]:
     """Read an owner's rows of some days; none if there is no table. RecordsError if that is not possible."""
-    table = _open(uri)
-    if table is None:
-        return []
-    wanted = (pc.field(owner[0]) == owner[1]) & (pc.field(DAY) >= days.start) & (pc.field(DAY) <= days.end)
-    try:
-        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
-        found = table.to_pyarrow_dataset().to_table(filter=wanted, use_threads=False)
-        rows: list[dict[str, Any]] = found.to_pylist()
-    except OSError as error:
-        raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
-    return rows
+    table = open_table(uri)
+    return [] if table is None else _rows(table, uri, owner, [days])
 
 
 def replace(uri: str, rows: pa.Table, owner: Owner, days: Iterable[dt.date]) -> None:
@@ -53,6 +46,29 @@ def replace(uri: str, rows: pa.Table, owner: Owner, days: Iterable[dt.date]) -> 
     Raises:
         RecordsError: the table can't be written.
     """
+    update(uri, rows.schema, owner, days, lambda _: rows)
+
+
+def update(
+    uri: str,
+    schema: pa.Schema,
+    owner: Owner,
+    days: Iterable[dt.date],
+    change: Callable[[list[dict[str, Any]]], pa.Table],
+) -> None:
+    """Replace an owner's rows of some days by what follows from those that are there, as if nobody else was writing.
+
+    Args:
+        uri: of the table, which is made if it is missing, and gets columns that it does not have yet.
+        schema: of the rows.
+        owner: whose.
+        days: which; in any order.
+        change: is given the rows that are there, and returns those that are to be; it is asked again if someone else
+            has written the days meanwhile. What it raises ends the update, and nothing was written.
+
+    Raises:
+        RecordsError: the table can't be written.
+    """
     from deltalake import DeltaTable, write_deltalake  # noqa: PLC0415 - whoever only declares views needs no Delta
     from deltalake.exceptions import CommitFailedError, DeltaError  # noqa: PLC0415
 
@@ -62,10 +78,12 @@ def replace(uri: str, rows: pa.Table, owner: Owner, days: Iterable[dt.date]) -> 
     options = live_table.storage_options(os.environ)
     for tried in range(1, TRIES + 1):
         try:
-            table = _open(uri) or DeltaTable.create(
-                _place(uri), rows.schema, mode="error", partition_by=[owner[0]], storage_options=options
+            table = open_table(uri) or DeltaTable.create(
+                _place(uri), schema, mode="error", partition_by=[owner[0]], storage_options=options
             )
-            write_deltalake(table, rows, mode="overwrite", predicate=where)
+            rows = change(_rows(table, uri, owner, stretches))
+            # A commit since the table was opened that is of these rows makes this one fail.
+            write_deltalake(table, rows, mode="overwrite", predicate=where, schema_mode="merge")
         except (DeltaError, OSError) as error:
             # Another run was first: it may as well have made the table.
             lost = isinstance(error, CommitFailedError) or "already exists" in str(error)
@@ -75,8 +93,20 @@ def replace(uri: str, rows: pa.Table, owner: Owner, days: Iterable[dt.date]) -> 
             return
 
 
-def _open(uri: str) -> DeltaTable | None:
-    """Open a table; None if there is none yet."""
+def _rows(table: DeltaTable, uri: str, owner: Owner, days: Iterable[DayRange]) -> list[dict[str, Any]]:
+    of_days = [(pc.field(DAY) >= each.start) & (pc.field(DAY) <= each.end) for each in days]
+    wanted = (pc.field(owner[0]) == owner[1]) & reduce(or_, of_days)
+    try:
+        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
+        found = table.to_pyarrow_dataset().to_table(filter=wanted, use_threads=False)
+        rows: list[dict[str, Any]] = found.to_pylist()
+    except OSError as error:
+        raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
+    return rows
+
+
+def open_table(uri: str) -> DeltaTable | None:
+    """Open any Delta table; None if there is none yet. RecordsError if there is one that can't be opened."""
     from deltalake import DeltaTable  # noqa: PLC0415
     from deltalake.exceptions import DeltaError, TableNotFoundError  # noqa: PLC0415
 

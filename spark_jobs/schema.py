@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from feature_store.endpoint import Endpoint, OnlineError, open_session
-from feature_store.online_schema import DestructiveChangeError, Done, Tables
+from feature_store.online_schema import DestructiveChangeError, Tables
 from feature_store.sync import certificates
-from feature_store.sync.certificates import RecordsError
+from feature_store.sync.certificates import OvertakenError, RecordsError
 from feature_store.view import FeatureView
 from spark_jobs import command
 from spark_jobs.errors import JobError, Summary
@@ -39,12 +39,17 @@ def run(args: argparse.Namespace) -> Summary:
     try:
         session = open_session(Endpoint.here())
         try:
-            done = Tables(session, args.keyspace).ensure(view, args.table)
+            tables = Tables(session, args.keyspace)
+            if not tables.is_there(args.table):
+                # A table that was dropped and is made again is empty, whatever was certified of the one before. First:
+                # whatever happens to the making, nobody takes it for the one before.
+                known = certificates.known(args.features, name)
+                certificates.forget(args.features, name, known, known)
+            done = tables.ensure(view, args.table)
         finally:
             session.cluster.shutdown()
-        if done is Done.MADE:
-            # A table that was dropped and made again is empty, whatever was certified of the one before.
-            certificates.forget(args.features, name, certificates.known(args.features, name))
+    except OvertakenError as error:
+        raise JobError(f"{error}, and {name} is not there: run this again when that has ended.") from error
     except (OnlineError, DestructiveChangeError, RecordsError) as error:
         raise JobError(str(error) if str(error).endswith(".") else f"{error}.") from error
     return {"table": name, "done": done.value}

@@ -20,12 +20,13 @@ from feature_store import cost
 from feature_store.calendar import DayRange, named
 from feature_store.endpoint import Endpoint, OnlineError
 from feature_store.sync import certificates
+from feature_store.sync.budget import Budget, BudgetError
 from feature_store.sync.certificates import Certificate, RecordsError
 from feature_store.sync.changes import Features, FeaturesError
 from feature_store.sync.online_table import OnlineTable, open_table
 from feature_store.sync.plan import Plan, plan
 from feature_store.sync.synchronise import CertificateError, Outcome, Sync, SyncError
-from feature_store.sync.whole import compare_whole
+from feature_store.sync.whole import Found
 from feature_store.validation import records
 from feature_store.view import FeatureView
 from spark_jobs import command, storage, tables
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> Summary:
 
     Raises:
         JobError: there is nothing to bring online, no table to write to, or it would cost too much.
-        VerdictError: what is online differs from Delta.
+        VerdictError: what is online differs from Delta, or not all of it could be compared.
     """
     view: FeatureView = args.view
     version = tables.pinned(args.features, args.features_version)
@@ -73,24 +74,34 @@ def run(args: argparse.Namespace) -> Summary:
         with open_table(endpoint, view, args.keyspace, args.table) as online:
             known = certificates.known(args.features, online.name)
             held = _held_back(args, known)
+            made = None
+            if args.days or args.changed:
+                made = plan(features, known, args.days, held)
+                _check(made, args, held, features)
             summary: Summary = {
                 "table": online.name,
                 "features_version": version,
                 "days_held_back": [str(day) for day in held],
             }
+            doing = Sync(features, online, known, Budget(endpoint.region, args.budget), changed_only=args.changed)
+            error = None
             try:
-                if args.days or args.changed:
-                    made = plan(features, known, args.days, held)
-                    _check(made, args, held, features)
-                    done = Sync(features, online, known, endpoint.region, args.budget, changed_only=args.changed)
-                    summary |= _said(made, done.run(made), view)
+                if made:
+                    doing.run(made)
                 if args.whole == "yes":
-                    summary["whole"] = _whole(features, online)
-            except CertificateError as error:
-                raise VerdictError(str(error), {**summary, **_used(online, endpoint.region)}) from error
+                    summary["whole"], error = _whole(online.name, *doing.whole(held))
+            except CertificateError as failed:
+                error = str(failed)
+            if made:
+                summary |= _said(made, doing.outcome, view)
             summary |= _used(online, endpoint.region)
     if args.certificate:
-        storage.write_text(args.certificate, json.dumps({"view": view.name, **summary}, indent=2) + "\n")
+        about = {"view": view.name, "passed": error is None, "error": error}
+        about["days"] = [str(day) for day in sorted(doing.outcome.certified)]
+        about["certified_at"] = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        storage.write_text(args.certificate, json.dumps({**about, **summary}, indent=2) + "\n")
+    if error:
+        raise VerdictError(error, summary)
     return summary
 
 
@@ -119,7 +130,7 @@ def _explained() -> Iterator[None]:
     """Turn what is understood into the job's own errors."""
     try:
         yield
-    except (OnlineError, SyncError, FeaturesError, RecordsError) as error:
+    except (OnlineError, SyncError, BudgetError, FeaturesError, RecordsError) as error:
         raise JobError(str(error) if str(error).endswith(".") else f"{error}.") from error
 
 
@@ -134,6 +145,12 @@ def _held_back(args: argparse.Namespace, known: Mapping[dt.date, Certificate]) -
 
 def _check(made: Plan, args: argparse.Namespace, held: Sequence[dt.date], features: Features) -> None:
     """Say what is not brought online; JobError if that is everything that there is of the days that were asked for."""
+    if made.unfinished:
+        raise JobError(
+            f"A run that was to bring later features of {named(made.unfinished)} online than version "
+            f"{features.version} has not ended: what is online of them is a mixture. Nothing was written. Next: let it "
+            "end, or bring the newest version online."
+        )
     if made.newer:
         log.warning("Another run has brought later features of %s online: left as they are.", named(made.newer))
     if made.too_old:
@@ -159,9 +176,33 @@ def _said(made: Plan, outcome: Outcome, view: FeatureView) -> Summary:
         "differences": outcome.differences,
         "repaired": outcome.repaired,
         "days_too_old": len(made.too_old),
+        "days_newer": [str(day) for day in made.newer],
         "days_left": len(outcome.left),
         "retention": view.retention,
     }
+
+
+def _whole(table: str, found: Found, unsure: Sequence[dt.date]) -> tuple[Summary, str | None]:
+    """Say what was found of the whole table, and what is wrong if not all of it could be compared."""
+    if found.days:
+        log.warning(
+            "%s: %d row(s) missing, %d different, %d that should not be there (of %s): mended.",
+            *(table, found.missing, found.different, found.left_over, named(sorted(found.days))),
+        )
+    said = {
+        "rows": found.rows.total(),
+        "missing": found.missing,
+        "different": found.different,
+        "left_over": found.left_over,
+        "days_not_compared": [str(day) for day in unsure],
+    }
+    if not unsure:
+        return said, None
+    return said, (
+        f"{len(unsure)} day(s) of {table} could not be compared ({named(unsure)}): what was certified of them is not "
+        "known any more, and validation holds back what Delta has now. Next: recompute or release them, and bring "
+        "them online."
+    )
 
 
 def _used(online: OnlineTable, region: str) -> Summary:
@@ -178,27 +219,6 @@ def _used(online: OnlineTable, region: str) -> Summary:
         "seconds_reading": round(used.seconds["read"], 2),
         "dollars": None if price is None else round(price, 6),
         "prices": f"{region} on demand, {cost.PRICES_AS_OF}",
-    }
-
-
-def _whole(features: Features, online: OnlineTable) -> Summary:
-    """Compare all of the table and mend it; JobError if it still differs then."""
-    known = certificates.known(features.uri, online.name)
-    found, unsure = compare_whole(features, online, known, mend=True)
-    if found.differences:
-        log.warning(
-            "%s: %d row(s) missing, %d different, %d that should not be there: mended.",
-            *(online.name, found.missing, len(found.upserts) - found.missing, len(found.left_over)),
-        )
-        again, _ = compare_whole(features, online, known, mend=False)
-        if again.differences:
-            raise JobError(f"{online.name} still differs from Delta in {again.differences} row(s) after a repair.")
-    return {
-        "rows": found.rows,
-        "missing": found.missing,
-        "different": len(found.upserts) - found.missing,
-        "left_over": len(found.left_over),
-        "days_not_compared": [str(day) for day in unsure],
     }
 
 

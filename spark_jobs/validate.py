@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> Summary:
     try:
         found, seen, past = _judge(readings, features, args, release)
         now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-        source = records.Source(readings.version(), features.version(), now, args.report)
+        source = records.Source(readings.version(), delta_rs.identity(features), features.version(), now, args.report)
         records.record(args.features, view, days, seen.metrics, found.days.values(), source)
     except records.RecordsError as error:
         raise JobError(f"The verdicts can't be kept: {error}. Nothing goes online without them.") from error

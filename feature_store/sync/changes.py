@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import pyarrow.dataset as ds  # type: ignore[import-untyped]  # the same
 from feature_store import files, inputs, live_table
 from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
+from feature_store.function import Type
 from feature_store.sync import cells
 from feature_store.sync.online_table import Key, Upsert
 from feature_store.view import FeatureView
@@ -31,8 +33,16 @@ if TYPE_CHECKING:
 WAS = "was_"  # before the name of a column: what it held
 
 
+# What delta-rs says of a version that the log has no longer, or has not yet.
+NO_SUCH_VERSION = re.compile(r"No files in log segment|No table metadata or protocol|LogSegment end version")
+
+
 class FeaturesError(Exception):
     """The table of features can't be read; the message says which version and why."""
+
+
+class GoneError(FeaturesError):
+    """A version of it is gone for good: its log was cleaned up, or its files were vacuumed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,12 @@ class Features:
     """A table of features, at one version."""
 
     def __init__(self, uri: str, view: FeatureView, version: int | None = None) -> None:
-        """Open it at a version, or the newest; FeaturesError if there is none, or it can't be read by delta-rs."""
+        """Open it at a version, or the newest.
+
+        Raises:
+            GoneError: the log no longer has that version.
+            FeaturesError: there is no table, or delta-rs can't read it.
+        """
         from deltalake import DeltaTable  # noqa: PLC0415 - whoever only declares views needs no Delta
         from deltalake.exceptions import DeltaError  # noqa: PLC0415
 
@@ -83,18 +98,30 @@ class Features:
             self._table: DeltaTable = DeltaTable(files.as_uri(uri), version=version, storage_options=options)
             self.id, self.version = str(self._table.metadata().id), int(self._table.version())
         except (DeltaError, OSError, ValueError) as error:
-            at = "" if version is None else f" at version {version}"
-            raise FeaturesError(f"{uri} can't be opened{at}: {_first_line(error)}") from error
+            if version is None:
+                raise FeaturesError(f"{uri} can't be opened: {_first_line(error)}") from error
+            kind = GoneError if NO_SUCH_VERSION.search(str(error)) else FeaturesError
+            raise kind(f"{uri} can't be opened at version {version}: {_first_line(error)}") from error
 
     def at(self, version: int) -> Features:
-        """The same table at another version; FeaturesError if that is gone."""
-        return Features(self.uri, self.view, version)
+        """The same table at another version; GoneError and FeaturesError as of __init__."""
+        return self if version == self.version else Features(self.uri, self.view, version)
 
     def days(self, days: DayRange) -> dict[dt.date, int]:
         """How many rows there are of each day that has any; FeaturesError if they can't be read."""
         day = self.view.day
         counted = self._read(self._dataset(days), days, None, [day]).group_by(day).aggregate([(day, "count")])
         return dict(sorted(zip(counted[day].to_pylist(), counted[f"{day}_count"].to_pylist(), strict=True)))
+
+    @property
+    def has_all_columns(self) -> bool:
+        """Whether this version has every column of the view."""
+        there = {field.name for field in self._table.schema().fields}
+        return there >= {column.name for column in self.view.columns}
+
+    def check(self, days: Sequence[dt.date]) -> None:
+        """See whether the files of some days are there; GoneError if one is not, FeaturesError if it can't be read."""
+        self.rows(days, columns=[key.name for key in self.view.keys])
 
     def rows(
         self, days: Sequence[dt.date], entities: pa.Array | None = None, *, columns: Sequence[str] | None = None
@@ -116,7 +143,8 @@ class Features:
         """What has to be done to the rows of some days that are those of a version before.
 
         Raises:
-            FeaturesError: that version's files are gone, or can't be read as the view's.
+            GoneError: that version's files are gone.
+            FeaturesError: one of the versions can't be read as the view's.
         """
         span = DayRange(min(days), max(days))
         new, old = self._dataset(span), before._dataset(span)
@@ -153,6 +181,8 @@ class Features:
             raise FeaturesError(f"{self.uri} has no column {missing[0]} at version {self.version}")
         try:
             return opened.to_table(columns=wanted.names, filter=where).cast(wanted)
+        except FileNotFoundError as error:
+            raise GoneError(f"{self.uri} has lost a file of version {self.version}: {_first_line(error)}") from error
         except (OSError, pa.ArrowInvalid) as error:
             raise FeaturesError(f"{self.uri} can't be read at version {self.version}: {_first_line(error)}") from error
 
@@ -168,6 +198,9 @@ def _changes(view: FeatureView, new: pa.Table, old: pa.Table) -> Changes:
     keys = [key.name for key in view.keys]
     same_key = " AND ".join(f'n."{key}" = o."{key}"' for key in keys)
     differs = " OR ".join(f'n."{column.name}" IS DISTINCT FROM o."{column.name}"' for column in view.columns)
+    # To SQL a negative zero equals zero. What is online is compared by its bytes.
+    doubles = [column.name for column in view.columns if column.type is Type.DOUBLE]
+    differs += "".join(f' OR signbit(n."{name}") IS DISTINCT FROM signbit(o."{name}")' for name in doubles)
     was = ", ".join(f'o."{column.name}" AS "{WAS}{column.name}"' for column in view.columns)
     named = ", ".join(f'o."{key}"' for key in keys)
     with duckdb.connect() as database:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
+
+import numpy as np
 
 # The driver ships no types.
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session  # type: ignore[import-untyped]
@@ -67,13 +71,13 @@ class Compared:
     """How what is online differs from what should be.
 
     Attributes:
-        rows: that should be there and were looked for.
+        rows: that should be there and were looked for, by day (encoded).
         upserts: what has to be written: missing rows, and those with another value.
         missing: how many of these were not there at all.
         left_over: keys of rows that should not be there.
     """
 
-    rows: int = 0
+    rows: Counter[bytes] = field(default_factory=Counter)
     missing: int = 0
     upserts: list[Upsert] = field(default_factory=list)
     left_over: list[Key] = field(default_factory=list)
@@ -83,10 +87,23 @@ class Compared:
         """How many rows are not as they should be."""
         return len(self.upserts) + len(self.left_over)
 
+    def by_day(self) -> Counter[dt.date]:
+        """How many rows of each day are not as they should be."""
+        days = Counter([*(_second(each.row) for each in self.upserts), *(day for _, day in self.left_over)])
+        return Counter({cells.day_of(day): count for day, count in days.items()})
+
+    def only(self, days: Collection[dt.date]) -> Compared:
+        """What differs of some days."""
+        wanted = {cells.day_bytes(day) for day in days}
+        return Compared(
+            upserts=[each for each in self.upserts if _second(each.row) in wanted],
+            left_over=[key for key in self.left_over if key[1] in wanted],
+        )
+
 
 @dataclass
 class Usage:
-    """What was sent and taken, tries included: rows, and units of Keyspaces' capacity."""
+    """What was taken: rows, and units of Keyspaces' capacity, at most; and requests that were refused and taken."""
 
     rows_written: int = 0
     rows_deleted: int = 0
@@ -107,6 +124,7 @@ class OnlineTable:
         self.patience = PATIENCE_SECONDS
         self._session = session
         self._view = view
+        self._row_bytes = cache(partial(cost.row_bytes, view))  # of a few lengths, for each of millions of rows
         self._keyspace = keyspace
         self._table = table
         self._statements: dict[str, PreparedStatement] = {}
@@ -133,9 +151,21 @@ class OnlineTable:
 
         def take(request: Request, _: list[Any], __: bool) -> None:
             self.usage.rows_written += 1
-            self.usage.write_units += cost.write_units(_bytes_sent(request.values))
+            self.usage.write_units += self.units_a_row(len(request.values[0]))
 
         self._send("write", "rows written", requests, take, total)
+
+    def mend(self, compared: Compared) -> None:
+        """Write what is missing or different, and delete what is left over; OnlineError as of `write`."""
+        order = np.random.default_rng().permutation(len(compared.upserts))  # or they all meet at one partition
+        if compared.upserts:
+            self.write((compared.upserts[at] for at in order), len(compared.upserts))
+        if compared.left_over:
+            self.delete(iter(compared.left_over), len(compared.left_over))
+
+    def units_a_row(self, entity_bytes: int) -> int:
+        """What writing a row takes, at most, by the bytes of its entity's name."""
+        return cost.write_units(self._row_bytes(entity_bytes))
 
     def delete(self, keys: Iterable[Key], total: int) -> None:
         """Delete rows; one that is not there is no error. OnlineError if one can't be deleted; others may be."""
@@ -169,7 +199,7 @@ class OnlineTable:
         def ask() -> Iterator[Request]:
             for entity, rows in wanted:
                 open_[entity] = {_second(row): row for row in rows}
-                found.rows += len(rows)
+                found.rows.update(map(_second, rows))
                 yield Request(select, (entity, first, last), entity)
 
         def take(request: Request, rows: list[Row], last: bool) -> None:
@@ -184,18 +214,21 @@ class OnlineTable:
         self._send("read", "entities compared", ask(), take, entities)
         return found
 
-    def compare_all(self, wanted: Mapping[bytes, list[Row]], part: int, parts: int) -> Compared:
+    def compare_all(
+        self, wanted: Mapping[bytes, list[Row]], part: int, parts: int, passed_over: Callable[[bytes], bool]
+    ) -> Compared:
         """Read a part of the whole table, and compare it with what should be there.
 
         Args:
             wanted: each entity of the part with the rows that it should have.
             part: which, from 0.
             parts: into how many the table is cut, by its entities' tokens.
+            passed_over: tells by its day (encoded) whether a row that is online is nobody's matter.
 
         Raises:
             OnlineError: they can't be read.
         """
-        found = Compared(rows=sum(map(len, wanted.values())))
+        found = Compared(Counter(_second(row) for rows in wanted.values() for row in rows))
         select = self._prepared(cql.select_tokens(self._view, self._keyspace, self._table))
         select.fetch_size = PAGE_ROWS
         open_ = {entity: {_second(row): row for row in rows} for entity, rows in wanted.items()}
@@ -204,7 +237,9 @@ class OnlineTable:
         def take(_: Request, rows: list[Row], __: bool) -> None:
             self._note_read(rows)
             for row in rows:
-                self._note(found, open_.get(_first(row), nothing).pop(_second(row), None), row)
+                expected = open_.get(_first(row), nothing).pop(_second(row), None)
+                if expected is not None or not passed_over(_second(row)):
+                    self._note(found, expected, row)
 
         steps = token_ranges(part, parts, RANGES)
         asked = [Request(select, [token.to_bytes(8, signed=True) for token in step], step) for step in steps]
@@ -226,7 +261,8 @@ class OnlineTable:
         found.upserts.extend(Upsert(row, None) for row in expected.values())
 
     def _note_read(self, rows: Sequence[Row]) -> None:
-        self.usage.read_units += cost.read_units(sum(_bytes_sent(row) for row in rows))
+        size = sum(self._row_bytes(len(_first(row))) for row in rows)
+        self.usage.read_units += cost.read_units(size)
 
     def _send(self, kind: str, what: str, requests: Iterator[Request], take: Take, total: int) -> None:
         pace, began = self._paces[kind], time.monotonic()
@@ -311,10 +347,6 @@ def _check(cluster: Cluster, view: FeatureView, keyspace: str, table: str) -> No
         raise OnlineError(
             f"The online table {keyspace}.{table} differs from the view in {', '.join(wrong)}: run spark_jobs.schema."
         )
-
-
-def _bytes_sent(values: Iterable[Any]) -> int:
-    return sum(len(value) for value in values if isinstance(value, bytes))
 
 
 def _first(row: Row) -> bytes:

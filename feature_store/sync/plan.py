@@ -42,12 +42,14 @@ class Plan:
         chunks: days to bring online, or to take away.
         too_old: days that are older than what the online table holds: nothing is written of them.
         newer: days of which another run has brought later features online.
+        unfinished: days of which another run has begun to bring later features online, and has not ended.
         rows: of Delta, by day, of those that are to be online.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
     too_old: list[dt.date] = field(default_factory=list)
     newer: list[dt.date] = field(default_factory=list)
+    unfinished: list[dt.date] = field(default_factory=list)
     rows: dict[dt.date, int] = field(default_factory=dict)
 
 
@@ -83,8 +85,8 @@ def plan(
     wanted: dict[dt.date, Chunk] = {}
     for day in sorted(day for day in asked if day >= oldest):
         there = known.get(day)
-        if there and there.features_id == features.id and (there.features_version or -1) > features.version:
-            made.newer.append(day)
+        if there and there.features_id == features.id and max(there.versions, default=-1) > features.version:
+            (made.unfinished if there.open else made.newer).append(day)
         else:
             wanted[day] = _kind(day, there, features.id, leaves=False)
     made.rows = {day: rows.get(day, 0) for day in wanted}
@@ -97,7 +99,7 @@ def _kind(day: dt.date, there: Certificate | None, features_id: str, *, leaves: 
     """A chunk of one day; those of one kind are put together."""
     if there is None:
         return Chunk((day,), None, unsure=False, leaves=leaves)
-    unsure = there.open or there.features_id != features_id or there.features_version is None
+    unsure = there.open or there.foreign or there.features_id != features_id or there.features_version is None
     return Chunk((day,), None if unsure else there.features_version, unsure, leaves)
 
 

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from threading import Event
 from typing import Any
 
@@ -47,6 +49,7 @@ LOST = (
 IN_FLIGHT = 256  # hides the way there and back at 20,000 a second and 12 ms
 PATIENCE_SECONDS = 120.0  # without a single request taken
 PAUSE_SECONDS = 0.1, 2.0  # after a lost request, doubled up to the second
+LOST_TRIES = 20  # of one request, between which others are taken: then it is this request that can't be done
 IDLE_SECONDS = 0.05  # the longest sleep while answers are awaited: they wake us
 PROGRESS_SECONDS = 10.0
 
@@ -70,6 +73,9 @@ class Request:
     values: Sequence[Any]
     about: Any
     page: bytes | None = field(default=None, repr=False)
+    lost: int = 0  # times in a row, and of these, those between which others were taken
+    lost_alone: int = 0
+    seen: int = 0  # how many others were taken by the last time
 
 
 Take = Callable[[Request, list[Any], bool], None]  # the rows of a page, and whether it is the last
@@ -89,7 +95,10 @@ class Requests:
         self._in_flight = 0
         self._taken_at = time.monotonic()
         self._pause, self._paused_until = PAUSE_SECONDS[0], 0.0
-        self._lost: BaseException | None = None
+        self._lost: BaseException | None = None  # the last one, if nothing was taken since
+        self._later: list[tuple[float, int, Request]] = []  # a heap of lost ones: when they are due, a number
+        self._number = count()
+        self._taken = 0
 
     def send(self, requests: Iterable[Request], take: Take, total: int) -> None:
         """Send all requests and return when each of them was taken, however often that took.
@@ -107,13 +116,15 @@ class Requests:
         more, done, said = True, 0, 0
         self._taken_at = said_at = time.monotonic()
         try:
-            while more or again or self._in_flight or self._answers:
+            while more or again or self._later or self._in_flight or self._answers:
                 done += self._answered(again, take)
                 now = time.monotonic()
+                while self._later and self._later[0][0] <= now:
+                    again.append(heappop(self._later)[2])
                 if now - said_at >= PROGRESS_SECONDS:
                     log.info(*self._progress(done, total, (done - said) / (now - said_at)))
                     said_at, said = now, done
-                self._check_patience(now)
+                self._check_patience(now, None if more else [*again, *(each for *_, each in self._later)])
                 room = min(self.pace.credit(), IN_FLIGHT - self._in_flight) if now >= self._paused_until else 0
                 while room > 0 and (again or more):
                     request = again.popleft() if again else next(source, None)
@@ -122,8 +133,8 @@ class Requests:
                         break
                     self._send(request)
                     room -= 1
-                if not self._answers and (more or again or self._in_flight):
-                    self._woken.wait(self._idle(now, waits=bool(more or again)))
+                if not self._answers and (more or again or self._later or self._in_flight):
+                    self._woken.wait(self._idle(now, waits=bool(more or again or self._later)))
                 self._woken.clear()
         finally:
             self._settle()
@@ -137,6 +148,8 @@ class Requests:
         if not waits:
             return IDLE_SECONDS
         until = self._paused_until - now if now < self._paused_until else self.pace.wait()
+        if self._later:
+            until = min(until, self._later[0][0] - now)
         return min(IDLE_SECONDS, max(until, 0.0005)) if self._in_flight < IN_FLIGHT else IDLE_SECONDS
 
     def _send(self, request: Request) -> None:
@@ -165,6 +178,8 @@ class Requests:
             if error is None:
                 self.pace.accept()
                 self._taken_at, self._pause, self._lost = time.monotonic(), PAUSE_SECONDS[0], None
+                request.lost = request.lost_alone = 0
+                self._taken += 1
                 take(request, rows or [], not page)
                 if page:
                     again.append(Request(request.statement, request.values, request.about, page))
@@ -175,27 +190,40 @@ class Requests:
                 again.append(request)
             elif isinstance(error, LOST):
                 self.pace.lose()
-                self._pause_after(error)
-                again.append(request)
+                self._put_off(request, error)
             else:
                 self.pace.lose()
                 raise RequestError(f"{type(error).__name__}: {error}", request.about) from error
         return done
 
-    def _pause_after(self, error: BaseException) -> None:
-        now = time.monotonic()
-        if now < self._paused_until:  # of the same outage
-            return
-        if self._lost is None:
-            log.warning("Requests are lost (%s): trying again.", _said(error))
+    def _put_off(self, request: Request, error: BaseException) -> None:
+        """Send a lost request again a little later; and nothing else either, if it is not the only one.
+
+        Raises:
+            RequestError: it was lost again and again, while others were taken.
+        """
+        now, outage = time.monotonic(), self._lost is not None
+        request.lost += 1
+        request.lost_alone += self._taken > request.seen
+        request.seen = self._taken
+        if request.lost_alone >= LOST_TRIES:
+            raise RequestError(f"{request.lost} times in a row: {_said(error)}", request.about) from error
+        due = now + min(PAUSE_SECONDS[1], PAUSE_SECONDS[0] * 2.0 ** (request.lost - 1))
+        heappush(self._later, (due, next(self._number), request))
         self._lost = error
+        if not outage or now < self._paused_until:  # it may be the only one; or it is of the same outage
+            return
+        if self._pause == PAUSE_SECONDS[0]:
+            log.warning("Requests are lost (%s): trying again.", _said(error))
         self._paused_until = now + self._pause
         self._pause = min(PAUSE_SECONDS[1], self._pause * 2)
 
-    def _check_patience(self, now: float) -> None:
+    def _check_patience(self, now: float, left: Sequence[Request] | None) -> None:
+        """Give up if nothing was taken for too long; `left` are those that wait, if they are all that there is."""
         if now - self._taken_at > self._patience:
             why = _said(self._lost) if self._lost else "every request was refused for want of capacity"
-            raise RequestError(f"no request was taken for {self._patience:.0f} s: {why}")
+            about = left[0].about if left and len(left) == 1 and not self._in_flight else None
+            raise RequestError(f"no request was taken for {self._patience:.0f} s: {why}", about)
 
     def _settle(self) -> None:
         """Wait for what is in flight: nothing may be done behind the back of whoever goes on."""
@@ -207,6 +235,7 @@ class Requests:
             self.pace.lose()
         self._in_flight = 0
         self._answers.clear()
+        self._later.clear()
 
 
 def _said(error: BaseException) -> str:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 
-from feature_store import cost, keyspaces
-from feature_store.calendar import DayRange, named
-from feature_store.sync import cells, certificates
-from feature_store.sync.certificates import Certificate
-from feature_store.sync.changes import Changes, Features, FeaturesError, taken_away
+from feature_store import keyspaces
+from feature_store.calendar import named
+from feature_store.sync import cells, certificates, whole
+from feature_store.sync.budget import Budget
+from feature_store.sync.certificates import Certificate, OvertakenError
+from feature_store.sync.changes import Changes, Features, GoneError, taken_away
 from feature_store.sync.online_table import Compared, OnlineTable
 from feature_store.sync.plan import Chunk, Plan
+from feature_store.sync.proof import Proof
 
-SAMPLE_ROWS = 10_000  # of a chunk's rows that did not change: so many are read back too, those of whole entities
 EXAMPLES = 5
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,7 @@ class SyncError(Exception):
 
 
 class CertificateError(SyncError):
-    """The days were written, and still are not online as Delta has them; `outcome` has the figures."""
-
-    def __init__(self, sentence: str, outcome: Outcome) -> None:
-        """Keep what was done."""
-        super().__init__(sentence)
-        self.outcome = outcome
+    """The days were written, and still are not online as Delta has them."""
 
 
 @dataclass
@@ -49,17 +45,18 @@ class Outcome:
 
     Attributes:
         rows_online: of the days, all of which are certified.
-        planned: rows that differed from what is online, before the first was written; None until that is known.
+        planned: rows that differed from what was certified, before they were written; those of days of which nobody
+            knew what was online are not among them.
         planned_units: what their writing takes.
         compared: rows that were read back.
-        differences: of these, those that were not as they should be after the writing.
+        differences: of these, those that were not as they should be.
         repaired: of these, those that were mended and then were.
         certified: days.
         left: days that have left the online table.
     """
 
     rows_online: int = 0
-    planned: int | None = None
+    planned: int = 0
     planned_units: int = 0
     compared: int = 0
     differences: int = 0
@@ -70,112 +67,149 @@ class Outcome:
 
 @dataclass
 class Sync:
-    """The doing of a plan."""
+    """The doing of a plan, and of a look at the whole table.
+
+    Attributes:
+        features: as they are to be online.
+        online: the table.
+        known: its certificates; those of days that are dealt with are kept up to date here.
+        budget: what may be spent on writing.
+        changed_only: what did not change is not looked at either.
+        outcome: what was done so far.
+        attempt: the name of this run, in its marks.
+    """
 
     features: Features
     online: OnlineTable
-    known: Mapping[dt.date, Certificate]
-    region: str
-    budget: float | None = None  # dollars
-    changed_only: bool = False  # what did not change is not looked at either
+    known: dict[dt.date, Certificate]
+    budget: Budget
+    changed_only: bool = False
     outcome: Outcome = field(default_factory=Outcome)
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def proof(self) -> Proof:
+        """What compares."""
+        return Proof(self.features, self.online, self.known)
 
     def run(self, made: Plan) -> Outcome:
         """Do it, chunk after chunk.
 
         Raises:
-            SyncError: it would cost more than the budget, or a row is none that Keyspaces takes: nothing was written;
-                or another run was at the same days.
+            BudgetError: it would cost more than may be spent.
+            SyncError: a row is none that Keyspaces takes, or another run was at the same days meanwhile.
             CertificateError: what is online is not what Delta has.
             FeaturesError: the features can't be read.
             OnlineError: the online table can't be read or written.
             RecordsError: the certificates can't be.
         """
-        work = [(chunk, *self._changes(chunk)) for chunk in made.chunks[:1]]
-        self._estimate(work[0][1] if len(made.chunks) == 1 else None, made)
+        if self.budget.dollars is not None:  # all of it, before the first row is written
+            rows = units = 0
+            for chunk in made.chunks:
+                if (changes := self._changes(chunk)) is not None:
+                    rows, units = rows + len(changes), units + self._units(changes)
+            self.budget.check(rows, units, self.online.usage)
         for chunk in made.chunks:
-            changes, certain = work.pop()[1:] if work else self._changes(chunk)
-            self._chunk(chunk, changes, made, certain=certain)
+            with self._overtaken():
+                self._chunk(chunk, made)
         return self.outcome
 
-    def _changes(self, chunk: Chunk) -> tuple[Changes, bool]:
-        """What has to be done to a chunk, and whether that is certain; if not, what is online decides."""
-        view = self.features.view
+    def whole(self, held_back: Collection[dt.date]) -> tuple[whole.Found, Sequence[dt.date]]:
+        """Compare the whole online table with what was certified of its days, and mend it.
+
+        Days of which that is not known are brought to the features' version.
+
+        Args:
+            held_back: days whose current rows must not go online.
+
+        Returns:
+            What was found, and the days that could not be looked at: those of which it is not known, and held back.
+
+        Raises:
+            CertificateError: it still differs after it was mended.
+            BudgetError, SyncError, FeaturesError, OnlineError, RecordsError: as `run`.
+        """
+        it = whole.wanted(self.features, self.known, held_back)
+        with self._overtaken():
+            found = whole.compare_all(it, self.online, self.known, self._mend)
+            if found.days:
+                again = whole.compare_all(it, self.online, self.known, None)
+                if again.days:
+                    raise CertificateError(
+                        f"{self.online.name} still differs from Delta in {sum(again.days.values())} row(s) of "
+                        f"{named(sorted(again.days))} after a repair. Does something else write to the table?"
+                    )
+            current = {day: found.rows[day] for day in it.current}
+            mended = {day: self.known[day].rows for day in found.days if day not in current and day in it.days}
+            self._record({**mended, **current}, found.days, {day: self.known[day].features_version for day in mended})
+            self._forget([day for day in found.days if day not in it.days])
+        return found, it.unsure
+
+    def _changes(self, chunk: Chunk) -> Changes | None:
+        """What has to be done to a chunk; None if what is online has to be looked at first."""
+        if chunk.unsure:
+            return None
         if chunk.leaves:
-            return taken_away(view, self._keys_online(chunk)), not chunk.unsure
-        if chunk.unsure or chunk.since is None:
-            return self.features.all_of(chunk.days), not chunk.unsure
+            keys = self.proof.keys_online(chunk)
+            return None if keys is None else taken_away(self.features.view, keys)
+        if chunk.since is None:
+            return self.features.all_of(chunk.days)
         try:
-            return self.features.since(self.features.at(chunk.since), chunk.days), True
-        except FeaturesError as gone:
+            before = self.features.at(chunk.since)
+            # A feature was added since: of all rows.
+            return self.features.since(before, chunk.days) if before.has_all_columns else None
+        except GoneError as gone:
             log.info("%s: %s: what is online is looked at instead.", chunk, gone)
-            return self.features.all_of(chunk.days), False
+            return None
 
-    def _keys_online(self, chunk: Chunk) -> pa.Table:
-        """Keys that may be online of days: those of any version that was ever brought there, as far as it is known."""
-        versions = {self.features.version}
-        for day in chunk.days:
-            if there := self.known.get(day):
-                versions |= {each for each in (there.features_version, there.begun_version) if each is not None}
-        names = [key.name for key in self.features.view.keys]
-        found = []
-        for version in sorted(versions):
-            try:
-                found.append(self.features.at(version).rows(chunk.days, columns=names))
-            except FeaturesError as gone:  # vacuumed since
-                log.info("%s: %s: its keys are those of the other versions.", chunk, gone)
-        return pa.concat_tables(found).group_by(names).aggregate([]).sort_by([(name, "ascending") for name in names])
-
-    def _estimate(self, changes: Changes | None, made: Plan) -> None:
-        """Say what the writing will cost, and refuse it where that is more than may be spent."""
-        counted = [changes] if changes is not None else (self._changes(chunk)[0] for chunk in made.chunks)
-        rows = units = 0
-        for each in counted:
-            _check_keys(each)
-            rows += len(each)
-            units += each.rows.num_rows * _units_a_row(each) + each.gone.num_rows
-        self.outcome.planned, self.outcome.planned_units = rows, units
-        price = cost.dollars(self.region, writes=units)
-        said = "of a region whose prices are not known here" if price is None else f"${price:.4f} on demand"
-        log.info("%s row(s) differ at most: %s write units, %s.", f"{rows:,}", f"{units:,}", said)
-        if self.budget is None:
-            return
-        if price is None:
-            raise SyncError(
-                f"Whether {units:,} write units keep to the budget can't be told: feature_store/cost.py has no prices "
-                f"of {self.region}. Nothing was written."
-            )
-        if price > self.budget:
-            raise SyncError(
-                f"Bringing {rows:,} row(s) online would take {units:,} write units, ${price:.2f}, and the budget is "
-                f"${self.budget:.2f}. Nothing was written. Next: fewer days, or a larger budget."
-            )
-
-    def _chunk(self, chunk: Chunk, changes: Changes, made: Plan, *, certain: bool) -> None:
+    def _chunk(self, chunk: Chunk, made: Plan) -> None:
         """Write a chunk, prove it, certify it."""
-        if self.changed_only and certain and not len(changes):
-            return
-        before = _usage(self.online)
-        if len(changes) or not certain:
-            self._begin(chunk)
-        if certain:
-            self._do(changes)
-        total = sum(made.rows.get(day, 0) for day in chunk.days)
-        compared = self._compare(chunk, changes, total, everything=not certain)
-        differences = compared.differences
-        if not certain:
-            log.info("%s: %d row(s) online are not as they should be: written.", chunk, differences)
-        elif differences:
-            log.warning("%s: %d row(s) online are not what was written: repaired.", chunk, differences)
-        if differences:
-            self._begin(chunk)
-            self._mend(compared)
-            again = self._compare_again(chunk, compared)
+        changes = self._changes(chunk)
+        if changes is None:
+            compared = self.proof.of_all(chunk)
+            if compared.differences:
+                log.info("%s: %d row(s) online are not as they should be.", chunk, compared.differences)
+        else:
+            if self.changed_only and not len(changes):
+                self._advance(chunk)
+                return
+            self._say(chunk, changes)
+            if len(changes):
+                self._begin(chunk.days)
+                self._do(changes)
+            compared = self.proof.of_changes(chunk, changes, sum(made.rows.get(day, 0) for day in chunk.days))
+            if compared.differences:
+                # What was found in a sample is not all that there is.
+                log.warning("%s: %d row(s) online are wrong: all are looked at.", chunk, compared.differences)
+                compared = self.proof.of_all(chunk)
+        self.outcome.compared += compared.rows.total()
+        self.outcome.differences += compared.differences
+        if compared.differences:
+            self._mend(compared, chunk.days)
+            again = self.proof.of_mended(chunk, compared)
             if again.differences:
-                self.outcome.differences += again.differences
-                raise CertificateError(self._difference(chunk, again), self.outcome)
-        self._certify(chunk, made, compared, before, repaired=differences if certain else 0)
+                raise CertificateError(self._difference(chunk, again))
+            self.outcome.repaired += compared.differences
+        if chunk.leaves:
+            self._forget(chunk.days)
+            self.outcome.left += chunk.days
+        else:
+            self._record({day: made.rows[day] for day in chunk.days}, compared.by_day())
+            self.outcome.rows_online += sum(made.rows[day] for day in chunk.days)
+            self.outcome.certified += chunk.days
+
+    def _say(self, chunk: Chunk, changes: Changes) -> None:
+        """Say what writing a chunk costs, before it is written; SyncError if that can't be or may not be."""
+        _check_keys(changes)
+        units = self._units(changes)
+        self.outcome.planned += len(changes)
+        self.outcome.planned_units += units
+        log.info("%s: %s row(s) differ: %s.", chunk, f"{len(changes):,}", self.budget.said(units))
+        self.budget.check(len(changes), units, self.online.usage)
+
+    def _units(self, changes: Changes) -> int:
+        longest = pc.max(pc.binary_length(changes.rows[changes.view.entity])).as_py() or 0
+        return int(changes.rows.num_rows * self.online.units_a_row(longest) + changes.gone.num_rows)
 
     def _do(self, changes: Changes) -> None:
         if changes.rows.num_rows:
@@ -183,103 +217,74 @@ class Sync:
         if changes.gone.num_rows:
             self.online.delete(changes.keys_gone(), changes.gone.num_rows)
 
-    def _mend(self, compared: Compared) -> None:
-        if compared.upserts:
-            order = np.random.default_rng().permutation(len(compared.upserts))
-            self.online.write((compared.upserts[at] for at in order), len(compared.upserts))
-        if compared.left_over:
-            self.online.delete(iter(compared.left_over), len(compared.left_over))
+    def _mend(self, compared: Compared, days: Collection[dt.date] = ()) -> None:
+        """Mend what differs: of some days, which then are marked, or of those that differ."""
+        longest = max((len(each.row[0] or b"") for each in compared.upserts), default=0)
+        units = len(compared.upserts) * self.online.units_a_row(longest) + len(compared.left_over)
+        log.info("%s row(s) are mended: %s.", f"{compared.differences:,}", self.budget.said(units))
+        self.budget.check(compared.differences, units, self.online.usage)
+        self._begin(days or compared.by_day())
+        self.online.mend(compared)
 
-    def _compare(self, chunk: Chunk, changes: Changes, total: int, *, everything: bool) -> Compared:
-        """Read back what was written and taken away, and a sample of what was not; or everything."""
-        view = self.features.view
-        entity = view.entity
-        of_changes = pa.concat_tables([changes.rows.select([entity]), changes.gone.select([entity])])
-        touched = pc.unique(of_changes[entity].combine_chunks())
-        if chunk.leaves:
-            return self._compare_entities(chunk, _no_rows(changes), touched)
-        if everything or total - changes.rows.num_rows <= SAMPLE_ROWS:
-            wanted = self.features.rows(chunk.days)
-            if everything and chunk.unsure:
-                keys = self._keys_online(chunk)
-                touched = pc.unique(pa.chunked_array([touched, *keys[entity].chunks]).combine_chunks())
-            return self._compare_entities(chunk, wanted, touched)
-        keys = self.features.rows(chunk.days, columns=[key.name for key in view.keys])
-        sample = _sample(keys[entity], touched, SAMPLE_ROWS)
-        both = pa.concat_arrays([touched.cast(pa.string()), sample])
-        return self._compare_entities(chunk, self.features.rows(chunk.days, both), touched)
-
-    def _compare_entities(self, chunk: Chunk, wanted: pa.Table, more: pa.Array) -> Compared:
-        """Compare all entities of these rows, and others that should have none."""
-        entity = self.features.view.entity
-        there = pc.unique(wanted[entity].combine_chunks()) if wanted.num_rows else pa.array([], pa.string())
-        others = more.filter(pc.invert(pc.is_in(more, there))) if len(more) else more
-
-        def each() -> Iterator[tuple[bytes, list[cells.Row]]]:
-            yield from cells.by_entity(wanted, entity, self.features.view.columns)
-            for name in others.to_pylist():
-                yield name.encode(), []
-
-        return self.online.compare(each(), len(there) + len(others), chunk.days)
-
-    def _compare_again(self, chunk: Chunk, compared: Compared) -> Compared:
-        """Read the entities again that were mended."""
-        entities = {key for key, _ in compared.left_over} | {each.row[0] or b"" for each in compared.upserts}
-        names = pa.array(sorted(entity.decode() for entity in entities), pa.string())
-        wanted = self.features.rows(chunk.days, names) if not chunk.leaves else _no_rows(self._no_changes())
-        return self._compare_entities(chunk, wanted, names)
-
-    def _no_changes(self) -> Changes:
-        return taken_away(self.features.view, pa.table({key.name: [] for key in self.features.view.keys}))
-
-    def _begin(self, chunk: Chunk) -> None:
+    def _begin(self, days: Collection[dt.date]) -> None:
         """Leave a note before the first write: until the days are certified, nobody knows what is online of them."""
-        begun = [
-            replace(
-                self.known.get(day) or Certificate(day, self.features.id),
-                begun_version=self.features.version,
-                attempt=self.attempt,
-            )
-            for day in chunk.days
-        ]
-        certificates.record(self.features.uri, self.online.name, begun)
+        new = [day for day in days if day not in self.known or self.known[day].attempt != self.attempt]
+        id_, version = self.features.id, self.features.version
+        marked = [self.known.get(day, Certificate(day, id_)).begun_by(id_, version, self.attempt) for day in new]
+        certificates.record(self.features.uri, self.online.name, marked, self.known)
+        self.known |= {each.day: each for each in marked}
 
-    def _certify(self, chunk: Chunk, made: Plan, compared: Compared, before: tuple[int, int], *, repaired: int) -> None:
-        now = certificates.known(self.features.uri, self.online.name, DayRange(chunk.days[0], chunk.days[-1]))
-        others = [day for day in chunk.days if (there := now.get(day)) and there.attempt not in {None, self.attempt}]
-        if others:
-            self._begin(chunk)  # what is online may be either run's
-            raise SyncError(
-                f"Another run has begun to bring {named(others)} online meanwhile: what is online of them is not "
-                "certain. Run this again when that has ended."
-            )
-        self.outcome.compared += compared.rows
-        self.outcome.differences += repaired
-        self.outcome.repaired += repaired
-        if chunk.leaves:
-            certificates.forget(self.features.uri, self.online.name, chunk.days)
-            self.outcome.left += chunk.days
-            return
-        written, deleted = (after - was for after, was in zip(_usage(self.online), before, strict=True))
+    def _record(
+        self,
+        rows: Mapping[dt.date, int],
+        differences: Mapping[dt.date, int],
+        versions: Mapping[dt.date, int | None] | None = None,
+    ) -> None:
+        """Certify days, with their numbers of rows: as of the features' version, or of another."""
         moment = dt.datetime.now(dt.UTC)
-        made_now = [
-            Certificate(
+        made = {
+            day: Certificate(
                 day,
                 self.features.id,
-                self.features.version,
-                rows=made.rows[day],
-                written=written,
-                deleted=deleted,
-                compared=compared.rows,
-                differences=repaired,
-                repaired=repaired,
+                (versions or {}).get(day, self.features.version),
+                rows=count,
+                differences=differences.get(day, 0),
+                repaired=differences.get(day, 0),
                 certified_at=moment,
             )
-            for day in chunk.days
-        ]
-        certificates.record(self.features.uri, self.online.name, made_now)
-        self.outcome.rows_online += sum(made.rows[day] for day in chunk.days)
-        self.outcome.certified += chunk.days
+            for day, count in rows.items()
+        }
+        certificates.record(self.features.uri, self.online.name, made.values(), self.known)
+        self.known |= made
+
+    def _advance(self, chunk: Chunk) -> None:
+        """Note that what was certified of days is this version too: else an older one could follow it."""
+        made = {day: replace(self.known[day], features_version=self.features.version) for day in chunk.days}
+        certificates.record(self.features.uri, self.online.name, made.values(), self.known)
+        self.known |= made
+
+    def _forget(self, days: Collection[dt.date]) -> None:
+        certificates.forget(self.features.uri, self.online.name, days, self.known)
+        for day in days:
+            self.known.pop(day, None)
+
+    @contextmanager
+    def _overtaken(self) -> Iterator[None]:
+        """Leave days of which another run has taken over what this one has begun in doubt: both may have written."""
+        try:
+            yield
+        except OvertakenError as error:
+            mine = [day for day in error.days if (there := self.known.get(day)) and there.attempt == self.attempt]
+
+            def doubt(there: Mapping[dt.date, Certificate]) -> Iterator[Certificate]:
+                for day in mine:
+                    now = there.get(day, Certificate(day, self.features.id))
+                    yield now.begun_by(self.features.id, self.features.version, self.attempt)
+
+            certificates.update(self.features.uri, self.online.name, mine, doubt)
+            raise SyncError(
+                f"{error}: what is online of them is not certain. Next: run this again when the other run has ended."
+            ) from error
 
     def _difference(self, chunk: Chunk, compared: Compared) -> str:
         missing = f"{compared.missing} missing, " if compared.missing else ""
@@ -292,38 +297,11 @@ class Sync:
         )
 
 
-def _usage(online: OnlineTable) -> tuple[int, int]:
-    """How many rows were written and deleted so far."""
-    return online.usage.rows_written, online.usage.rows_deleted
-
-
-def _no_rows(changes: Changes) -> pa.Table:
-    """No rows, with the columns of a view."""
-    return changes.rows.select([column.name for column in changes.view.columns]).slice(0, 0)
-
-
-def _sample(entities: pa.ChunkedArray, without: pa.Array, most: int) -> pa.Array:
-    """Choose entities at random that have about so many rows together."""
-    counted = entities.combine_chunks().value_counts()
-    names, counts = counted.field("values"), counted.field("counts")
-    others = pc.invert(pc.is_in(names, without))
-    names, counts = names.filter(others), counts.filter(others).to_numpy(zero_copy_only=False)
-    order = np.random.default_rng().permutation(len(names))
-    chosen = order[: int(np.searchsorted(np.cumsum(counts[order]), most, side="right"))]
-    return names.take(pa.array(chosen)).cast(pa.string())
-
-
-def _units_a_row(changes: Changes) -> int:
-    longest = pc.max(pc.binary_length(changes.rows[changes.view.entity])).as_py() or 0
-    return cost.write_units(cost.row_bytes(changes.view, longest))
-
-
 def _check_keys(changes: Changes) -> None:
     """Refuse keys that Keyspaces has no row for, before anything is written."""
     entity = changes.rows[changes.view.entity]
     length = pc.fill_null(pc.binary_length(entity), 0)
     wrong = pc.or_(pc.equal(length, 0), pc.greater(length, keyspaces.ENTITY_BYTES))
-    wrong = pc.or_(wrong, pc.is_null(changes.rows[changes.view.day]))
     bad = changes.rows.filter(wrong)
     if bad.num_rows:
         some = ", ".join(
@@ -332,5 +310,5 @@ def _check_keys(changes: Changes) -> None:
         )
         raise SyncError(
             f"{bad.num_rows} row(s) have a key that Keyspaces can't hold (such as {some}): {changes.view.entity} has "
-            f"to have 1 to {keyspaces.ENTITY_BYTES} bytes. Nothing was written."
+            f"to have 1 to {keyspaces.ENTITY_BYTES} bytes. Nothing was written of these days."
         )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
@@ -12,76 +14,142 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 from feature_store.calendar import named
 from feature_store.sync import cells
 from feature_store.sync.certificates import Certificate
-from feature_store.sync.changes import Features, FeaturesError
+from feature_store.sync.changes import Features, GoneError
 from feature_store.sync.online_table import Compared, OnlineTable, part_of
-from feature_store.view import FeatureView
 
 PART_ROWS = 2_000_000  # of Delta, that are held while a part of the whole table is compared
+
+Days = Mapping[Features, Sequence[dt.date]]  # what should be online: days, by the version that they are of
 
 log = logging.getLogger(__name__)
 
 
-def compare_whole(
-    features: Features, online: OnlineTable, known: Mapping[dt.date, Certificate], *, mend: bool
-) -> tuple[Compared, list[dt.date]]:
-    """Compare the whole online table with what was certified of its days, and mend it if asked to.
+@dataclass(frozen=True)
+class Wanted:
+    """What the whole online table should hold.
+
+    Attributes:
+        tables: the days, by the version of the features that they are of.
+        current: of these, those that nobody knows to be of that version: the certified one is gone, or a run has begun
+            with them and not ended. So they are to be of the current one.
+        unsure: days of which that can't be said either, as validation holds the current rows back.
+    """
+
+    tables: Days
+    current: frozenset[dt.date]
+    unsure: Sequence[dt.date]
+
+    @property
+    def days(self) -> set[dt.date]:
+        """All days of which rows should be online."""
+        return set().union(*self.tables.values())
+
+
+@dataclass
+class Found:
+    """What differs, summed up.
+
+    Attributes:
+        rows: that should be there and were looked for, by day.
+        missing: rows that were not there.
+        different: rows with another value.
+        left_over: rows that should not be there.
+        days: how many rows of each day differ.
+    """
+
+    rows: Counter[dt.date] = field(default_factory=Counter)
+    missing: int = 0
+    different: int = 0
+    left_over: int = 0
+    days: Counter[dt.date] = field(default_factory=Counter)
+
+    def add(self, compared: Compared) -> None:
+        """Add a part."""
+        self.rows.update({cells.day_of(day): count for day, count in compared.rows.items()})
+        self.missing += compared.missing
+        self.different += len(compared.upserts) - compared.missing
+        self.left_over += len(compared.left_over)
+        self.days.update(compared.by_day())
+
+
+def wanted(features: Features, known: Mapping[dt.date, Certificate], held_back: Collection[dt.date]) -> Wanted:
+    """Say what the whole online table should hold.
 
     Args:
-        features: at any version.
-        online: the table.
-        known: its certificates.
-        mend: whether to write what is missing or different, and to delete what should not be there.
+        features: at the current version.
+        known: the table's certificates.
+        held_back: days whose current rows must not go online.
 
-    Returns:
-        What was found, summed up (with some of the rows), and the days that could not be looked at: a run has begun
-        with them and not ended, or the version that is online of them is gone from Delta.
+    Raises:
+        FeaturesError: the features can't be read.
+    """
+    certified: dict[int, list[dt.date]] = {}
+    doubtful = []
+    for day, each in sorted(known.items()):
+        if each.open or each.foreign or each.features_id != features.id or each.features_version is None:
+            doubtful.append(day)
+        elif each.rows:
+            certified.setdefault(each.features_version, []).append(day)
+    tables: dict[Features, Sequence[dt.date]] = {}
+    for version, days in sorted(certified.items()):
+        try:
+            at = features.at(version)
+            if not at.has_all_columns:  # a feature was added since
+                doubtful += days
+                continue
+            at.check(days)
+        except GoneError as gone:
+            log.info("%s: %s are compared with version %d instead.", gone, named(days), features.version)
+            doubtful += days
+        else:
+            tables[at] = days
+    current = sorted(day for day in doubtful if day not in held_back)
+    if current:
+        tables[features] = sorted([*tables.get(features, ()), *current])
+    return Wanted(tables, frozenset(current), sorted(day for day in doubtful if day in held_back))
+
+
+def compare_all(
+    it: Wanted, online: OnlineTable, known: Mapping[dt.date, Certificate], mend: Callable[[Compared], None] | None
+) -> Found:
+    """Compare the whole online table with what it should hold, in parts.
+
+    Args:
+        it: what it should hold.
+        online: the table.
+        known: its certificates, for their numbers of rows.
+        mend: is given what differs in a part, if something does.
 
     Raises:
         FeaturesError: the features can't be read.
         OnlineError: the table can't be.
     """
-    by_version: dict[int, list[dt.date]] = {}
-    unsure = sorted(day for day, each in known.items() if each.open or each.features_id != features.id)
-    for day, each in known.items():
-        if day not in unsure and each.rows and each.features_version is not None:
-            by_version.setdefault(each.features_version, []).append(day)
-    tables = []
-    for version, days in sorted(by_version.items()):
-        try:
-            at = features.at(version)
-            at.rows(days, columns=[key.name for key in features.view.keys])  # its files are there
-        except FeaturesError as gone:
-            log.warning("%s: of %s, nothing can be compared.", gone, named(days))
-            unsure += days
-        else:
-            tables.append((at, sorted(days)))
-    passed_over = {cells.day_bytes(day) for day in unsure}
-    parts = max(1, -(-sum(each.rows for each in known.values()) // PART_ROWS))
-    found = Compared()
-    for part in range(parts):
-        compared = online.compare_all(_part(tables, features.view, part, parts), part, parts)
-        compared.left_over = [key for key in compared.left_over if key[1] not in passed_over]
-        found.rows += compared.rows
-        found.missing += compared.missing
-        found.upserts += compared.upserts
-        found.left_over += compared.left_over
+    found, nobodys = Found(), {cells.day_bytes(day) for day in it.unsure}
+    for part, parts, rows in in_parts(it.tables, sum(each.rows for each in known.values())):
+        compared = online.compare_all(rows, part, parts, nobodys.__contains__)
+        found.add(compared)
         if mend and compared.differences:
-            online.write(iter(compared.upserts), len(compared.upserts))
-            online.delete(iter(compared.left_over), len(compared.left_over))
-    return found, sorted(unsure)
+            mend(compared)
+    return found
 
 
-def _part(
-    tables: Sequence[tuple[Features, Sequence[dt.date]]], view: FeatureView, part: int, parts: int
-) -> dict[bytes, list[cells.Row]]:
-    """Read the rows that should be online of the entities of a part."""
-    wanted: dict[bytes, list[cells.Row]] = {}
-    for at, days in tables:
-        chosen = None
-        if parts > 1:
-            names = pc.unique(at.rows(days, columns=[key.name for key in view.keys])[view.entity].combine_chunks())
-            mask = [part_of(name.encode(), parts) == part for name in names.to_pylist()]
-            chosen = names.filter(pa.array(mask, pa.bool_()))
-        for entity, rows in cells.by_entity(at.rows(days, chosen), view.entity, view.columns):
-            wanted.setdefault(entity, []).extend(rows)
-    return wanted
+def in_parts(tables: Days, rows: int) -> Iterator[tuple[int, int, dict[bytes, list[cells.Row]]]]:
+    """Read days of features, encoded, by entity, in as many parts as their rows need: which part, of how many, rows.
+
+    Raises:
+        FeaturesError: they can't be read.
+    """
+    parts = max(1, -(-rows // PART_ROWS))
+    for part in range(parts):
+        by_entity: dict[bytes, list[cells.Row]] = {}
+        for at, days in tables.items():
+            view = at.view
+            chosen = None
+            if parts > 1:
+                keys = at.rows(days, columns=[key.name for key in view.keys])
+                names = pc.unique(keys[view.entity].combine_chunks())
+                mask = [part_of(name.encode(), parts) == part for name in names.to_pylist()]
+                chosen = names.filter(pa.array(mask, pa.bool_()))
+            for entity, of_one in cells.by_entity(at.rows(days, chosen), view.entity, view.columns):
+                by_entity.setdefault(entity, []).extend(of_one)
+        yield part, parts, by_entity

@@ -83,6 +83,7 @@ VERDICTS = pa.schema(
         ("release_reason", pa.string()),
         ("fingerprint", pa.string()),
         ("readings_version", pa.int64()),
+        ("features_id", pa.string()),
         ("features_version", pa.int64()),
         ("judged_at", pa.timestamp("us", "UTC")),
         ("report", pa.string()),
@@ -92,9 +93,10 @@ VERDICTS = pa.schema(
 
 @dataclass(frozen=True)
 class Source:
-    """What a verdict is about: the versions that were looked at, when, and where the report is."""
+    """What a verdict is about: the table and versions that were looked at, when, and where the report is."""
 
     readings_version: int
+    features_id: str
     features_version: int
     judged_at: dt.datetime
     report: str
@@ -138,6 +140,9 @@ def record(  # noqa: PLR0913, PLR0917 - what is remembered of which days, and wh
 ) -> None:
     """Replace what is remembered of some days; again is the same as once.
 
+    A day that was judged as a later version of the features has it keeps that verdict: what this one is about is no
+    longer there, and must not let the later rows go online.
+
     Raises:
         RecordsError: a table can't be written. The verdicts come last: until then the days have those from before.
     """
@@ -146,8 +151,16 @@ def record(  # noqa: PLR0913, PLR0917 - what is remembered of which days, and wh
     table = pa.table([pa.array(column, field.type) for column, field in zip(columns, METRICS, strict=True)], METRICS)
     small_table.replace(layout.beside(features, layout.METRICS), table, (VIEW, view.name), days)
     rows = [_row(each, view, source) for each in judged]
-    judgements = pa.Table.from_pylist(rows, VERDICTS)
-    small_table.replace(layout.beside(features, layout.VERDICTS), judgements, (VIEW, view.name), days)
+
+    def later(there: list[dict[str, Any]]) -> pa.Table:
+        kept = {
+            row[DAY]: row
+            for row in there
+            if row.get("features_id") == source.features_id and row["features_version"] > source.features_version
+        }
+        return pa.Table.from_pylist([*kept.values(), *(row for row in rows if row[DAY] not in kept)], VERDICTS)
+
+    small_table.update(layout.beside(features, layout.VERDICTS), VERDICTS, (VIEW, view.name), days, later)
 
 
 def _row(judged: Judged, view: FeatureView, source: Source) -> dict[str, Any]:

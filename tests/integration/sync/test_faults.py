@@ -57,16 +57,19 @@ def test_killed_at_random_moments_it_goes_on_where_it_was(store: Store) -> None:
     """Each kill is later than the one before; what was written by then is not written again."""
     store.lake.put(features(IDS, THREE))
     chances = random.Random(7)
+    written = 0
     for number in range(10):
         running = process(store)
-        time.sleep(0.8 + 0.15 * number + chances.uniform(0, 0.3))
+        # So many rows more than the one before has left, or, the first times, before there is a row.
+        _until_online(store, written + (number > 1) * chances.randint(1, 300))
+        time.sleep(chances.uniform(0, 0.1))
         running.send_signal(signal.SIGKILL)
         running.wait()
         running.communicate()
-    written = len(store.online.rows())
+        written = len(store.online.rows())
     status, done, said = ended(process(store))
     assert status == 0, said
-    assert written > 0, "no kill was late enough to be of use"
+    assert 0 < written < 6000, "the kills came while it wrote"
     assert done["rows_written"] <= 6000 - written
     assert done["rows_online"] == 6000
     store.equal(THREE)

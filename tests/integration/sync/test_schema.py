@@ -138,3 +138,21 @@ def test_signing_in_as_an_aws_identity_reaches_the_server(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
     with pytest.raises(OnlineError, match=r"No connection to Keyspaces at .*: .*[Aa]uthenticat"):
         online.Connection.from_environment()
+
+
+def test_what_was_certified_is_forgotten_before_the_table_is_made_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the making ends before the table is ready: the next run finds it there, and it is empty."""
+    store.lake.put(features(["A"], [day(0)]))
+    store.sync(str(day(0)))
+    assert store.known
+    monkeypatch.setattr(Tables, "is_there", lambda *_: False)  # as after a DROP TABLE, which the stand-in refuses
+
+    def never(*_: object) -> None:
+        raise OnlineError("not ready")
+
+    monkeypatch.setattr(Tables, "ensure", never)
+    with pytest.raises(JobError, match="not ready"):
+        run(store, ENERGY)
+    assert store.known == {}

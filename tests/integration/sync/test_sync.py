@@ -5,16 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from feature_store import cost
 from feature_store.energy import ENERGY
-from feature_store.sync import plan, synchronise, whole
+from feature_store.sync import plan, proof, whole
 from feature_store.validation import records
 from spark_jobs.errors import JobError
 from tests.integration.sync.conftest import Store, day, features
@@ -160,7 +158,7 @@ def test_days_held_back_keep_what_they_have(store: Store) -> None:
     before = store.online.rows()
     store.lake.put(features(IDS, THREE, seed=5))
     judged = records.Judged(day(1), records.Verdict.QUARANTINED, 40, "f", failed=("rows",))
-    source = records.Source(0, 1, dt.datetime.now(dt.UTC), "report")
+    source = records.Source(0, "id", 1, dt.datetime.now(dt.UTC), "report")
     records.record(store.lake.uri, store.lake.view, [day(1)], {}, [judged], source)
     done = store.sync(DAYS)
     assert (done["rows_online"], done["days_held_back"]) == (80, [str(day(1))])
@@ -209,7 +207,7 @@ class TestCertificate:
         assert (done["differences"], done["repaired"], done["rows_written"]) == (2, 2, 2)
         store.online.run(f"DELETE FROM TABLE WHERE id = 'H5' AND day_date = '{day(9)}'")
         store.equal(THREE)
-        assert {each.repaired for each in store.known.values()} == {2}
+        assert {each.day: each.repaired for each in store.known.values()} == {day(0): 0, day(1): 2, day(2): 0}
 
     def test_the_whole_table_is_compared_and_rows_that_should_not_be_there_go(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
@@ -230,7 +228,7 @@ class TestCertificate:
     def test_of_many_rows_that_did_not_change_a_sample_is_compared(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(synchronise, "SAMPLE_ROWS", 30)
+        monkeypatch.setattr(proof, "SAMPLE_ROWS", 30)
         store.lake.put(features(IDS, THREE))
         assert store.sync(DAYS)["rows_compared"] == 120  # all that was written
         assert store.sync(DAYS)["rows_compared"] == 30
@@ -252,45 +250,14 @@ class TestCertificate:
         store.sync(str(day(0)), certificate=str(tmp_path / "run" / "certificate.json"))
         said = json.loads((tmp_path / "run" / "certificate.json").read_text())
         assert (said["rows_online"], said["rows_compared"], said["differences"]) == (40, 40, 0)
-
-    def test_a_run_that_was_overtaken_does_not_certify(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        store.lake.put(features(IDS, [day(0)]))
-        writing = synchronise.Sync._do
-
-        def meanwhile(self: synchronise.Sync, changes: object) -> None:
-            monkeypatch.setattr(synchronise.Sync, "_do", writing)
-            store.sync(str(day(0)))
-            self._do(changes)
-
-        monkeypatch.setattr(synchronise.Sync, "_do", meanwhile)
-        done = store.sync(str(day(0)))
-        assert done["rows_online"] == 40
-        store.equal([day(0)])
-
-
-def test_files_of_the_certified_version_that_are_gone_do_not_matter(store: Store) -> None:
-    store.lake.put(features(IDS, THREE))
-    store.sync(DAYS)
-    store.lake.put(changed(features(IDS, THREE), 4))
-    table = DeltaTable(store.lake.uri)
-    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
-    done = store.sync(DAYS)
-    assert done["rows_written"] == 4
-    store.equal(THREE)
-
-
-def test_another_table_at_the_same_place_is_compared_with_what_is_online(store: Store) -> None:
-    store.lake.put(features(IDS, THREE))
-    store.sync(DAYS)
-    shutil.rmtree(store.lake.uri)
-    store.lake.put(changed(features(IDS, THREE), 2))
-    assert store.sync(DAYS)["rows_written"] == 2
-    store.equal(THREE)
+        assert (said["view"], said["passed"], said["error"]) == (store.lake.view.name, True, None)
+        assert (said["days"], said["features_version"]) == ([str(day(0))], 0)
+        assert dt.datetime.fromisoformat(said["certified_at"]).tzinfo is not None
 
 
 def test_a_budget_stops_a_sync_before_it_writes(store: Store) -> None:
     store.lake.put(features(IDS, THREE))
-    with pytest.raises(JobError, match=r"120 row\(s\) online would take 120 write units, \$0.00, and the budget"):
+    with pytest.raises(JobError, match=r"120 row\(s\) online would take 120 write units, \$0.000089 on demand, and"):
         store.sync(DAYS, budget=1e-9)
     assert store.online.rows() == {}
     assert store.known == {}

@@ -141,7 +141,7 @@ def test_days_are_judged_by_what_was_measured_and_not_by_days_that_were_held_bac
     past = DayRange(DAYS.start - dt.timedelta(days=30), DAYS.start - dt.timedelta(days=1))
     columns = {"p05": 1e3, "p25": 4e3, "p50": 1e4, "p75": 2e4, "p95": 4e4, "nulls": 0.0}
     metrics = {"rows": 150.0, **{f"energy_sum.{name}": value for name, value in columns.items()}}
-    source = records.Source(0, 0, dt.datetime.now(dt.UTC), "report")
+    source = records.Source(0, "id", 0, dt.datetime.now(dt.UTC), "report")
 
     def keep(verdict: Verdict) -> None:
         judged = [records.Judged(day, verdict, 150, "", ("values_steady",)) for day in past]
@@ -289,7 +289,7 @@ def test_features_are_compared_once_their_window_is_whole(tmp_path: Path, known:
     values = {"p05": 1e5, "p25": 4e5, "p50": 1e6, "p75": 2e6, "p95": 4e6, "nulls": 0.0}
     metrics = {"rows": 130.0, **{f"energy_sum_1yr.{name}": value for name, value in values.items()}}
     judged = [records.Judged(day, Verdict.PASSED, 130, "") for day in past]
-    source = records.Source(0, 0, dt.datetime.now(dt.UTC), "report")
+    source = records.Source(0, "id", 0, dt.datetime.now(dt.UTC), "report")
     records.record(str(tmp_path / "features"), ENERGY, past, dict.fromkeys(past, metrics), judged, source)
     done = run(tmp_path, DAY, DAY)
     assert ("spread_steady" in {entry["check"] for entry in done["warned"]}) is compared

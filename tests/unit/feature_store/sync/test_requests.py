@@ -103,5 +103,25 @@ def test_nothing_taken_for_too_long_ends_it() -> None:
         send(Played(lambda *_: Future([], None, WriteTimeout("refused", write_type=0))), 3, patience=0.4)
 
 
+def test_one_that_is_always_lost_stops_no_other_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that the server fails at, again and again, is not an outage."""
+    monkeypatch.setattr(requests, "PAUSE_SECONDS", (0.01, 0.05))
+    paused = []
+    monkeypatch.setattr(requests.log, "warning", lambda *said: paused.append(said))
+    session = Played(lambda number, _: Future([], None, OperationTimedOut() if number == 7 else None))
+    with pytest.raises(RequestError, match=f"^{requests.LOST_TRIES} times in a row: OperationTimedOut") as caught:
+        send(session, 20_000)
+    assert caught.value.about == 7
+    assert session.seen[7] == requests.LOST_TRIES
+    assert paused == []
+
+
+def test_the_last_one_that_is_always_lost_is_named() -> None:
+    session = Played(lambda number, _: Future([], None, OperationTimedOut() if number == 7 else None))
+    with pytest.raises(RequestError, match="no request was taken for 1 s: OperationTimedOut") as caught:
+        send(session, 8, patience=1.0)
+    assert caught.value.about == 7
+
+
 def test_none_is_no_work() -> None:
     assert send(Played(lambda *_: Future([], None, None)), 0) == []

@@ -19,7 +19,7 @@ from feature_store.validation.records import Judged, RecordsError, Release, Sour
 pytestmark = pytest.mark.unit
 
 START = dt.date(2026, 1, 1)
-SOURCE = Source(3, 7, dt.datetime(2026, 2, 1, tzinfo=dt.UTC), "report")
+SOURCE = Source(3, "id", 7, dt.datetime(2026, 2, 1, tzinfo=dt.UTC), "report")
 ALL = DayRange(START, START + dt.timedelta(days=30))
 
 
