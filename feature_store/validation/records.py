@@ -19,7 +19,18 @@ from feature_store.calendar import DayRange
 from feature_store.small_table import DAY, RecordsError
 from feature_store.view import FeatureView
 
-__all__ = ["Judged", "RecordsError", "Release", "Source", "Verdict", "held_back", "metrics", "record", "verdicts"]
+__all__ = [
+    "Judged",
+    "RecordsError",
+    "Release",
+    "Source",
+    "Verdict",
+    "held_back",
+    "metrics",
+    "record",
+    "sources",
+    "verdicts",
+]
 
 
 class Verdict(Enum):
@@ -114,6 +125,12 @@ def verdicts(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, 
     return {row[DAY]: _judged(row) for row in rows}
 
 
+def sources(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, tuple[Judged, Source]]:
+    """Read the newest verdicts as `verdicts` does, each with what it is about."""
+    rows = small_table.read(layout.beside(features, layout.VERDICTS), (VIEW, view.name), days)
+    return {row[DAY]: (_judged(row), _source(row)) for row in rows}
+
+
 def held_back(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, Judged]:
     """Name the days that must not go online, nor into training, until they are recomputed and pass, or are released.
 
@@ -183,3 +200,7 @@ def _judged(row: Mapping[str, Any]) -> Judged:
     release = Release(row["released_by"], row["release_reason"] or "") if row["released_by"] else None
     failed, warned = tuple(row["failed"]), tuple(row["warned"])
     return Judged(row[DAY], Verdict(row["verdict"]), row["rows"], row["fingerprint"], failed, warned, release)
+
+
+def _source(row: Mapping[str, Any]) -> Source:
+    return Source(row["readings_version"], row["features_version"], row["judged_at"], row["report"])
