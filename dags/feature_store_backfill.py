@@ -68,4 +68,4 @@ with DAG(
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):
-    build_pipeline(step_timeout=timedelta(hours=12))
+    build_pipeline(step_timeout=timedelta(hours=12), lifetime=timedelta(hours=72))

@@ -50,7 +50,9 @@ that are older than the view's retention, and compares with Delta: a sync that c
 also rows that nobody asked for, and mends it. Each view's certificate is `certificate.json` in the run's folder.
 
 **To backfill.** Trigger this DAG with *First day* and *Last day*, or `feature_store_backfill`: one cluster for the
-whole range. Airflow's own backfill works too, with a cluster for each day; it is right for a few single days.
+whole range. Airflow's own backfill (`airflow backfill create --dag-id feature_store_daily`, or *Backfill* in the
+trigger dialog) works too: a run for each day, all of which share one cluster, that is ended by the last of them or
+after 15 idle minutes.
 
 **Late readings.** A run takes in whatever has landed, of other days too, but computes the features of its own days
 alone. Readings of a day are in the features of that day and of the year after it: when those are not the run's own,
@@ -90,4 +92,4 @@ with DAG(
     },
     tags=["feature-store", "emr", "keyspaces"],
 ):
-    build_pipeline(step_timeout=timedelta(hours=2))
+    build_pipeline(step_timeout=timedelta(hours=2), lifetime=timedelta(hours=24))

@@ -203,4 +203,4 @@ def _judged(row: Mapping[str, Any]) -> Judged:
 
 
 def _source(row: Mapping[str, Any]) -> Source:
-    return Source(row["readings_version"], row["features_version"], row["judged_at"], row["report"])
+    return Source(**{name: row[name] for name in Source.__dataclass_fields__})

@@ -19,7 +19,7 @@ from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NA
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DAGS = ("feature_store_daily", "feature_store_backfill")
+DAGS = ("feature_store_daily", "feature_store_backfill", "feature_store_sweeper")
 POOL = "feature_store_lake"
 DAGS_PARSED_WITHIN = 120.0  # seconds; a cold dag-processor on two busy cores was seen to take 40
 

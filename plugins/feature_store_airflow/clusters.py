@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -29,6 +30,27 @@ def find_clusters(
     named = [cluster for page in pages for cluster in page["Clusters"] if cluster["Name"] == name]
     named.sort(key=lambda cluster: cluster["Status"]["Timeline"]["CreationDateTime"], reverse=True)
     return [cluster["Id"] for cluster in named if wanted <= _tags(emr, cluster["Id"])]
+
+
+def tagged_clusters(emr: EMRClient, tags: Iterable[Tag]) -> Iterator[ClusterTypeDef]:
+    """Yield the clusters that cost money (not ended, nor ending) and carry all of these tags, whatever their names."""
+    wanted = {(tag["Key"], tag["Value"]) for tag in tags}
+    for page in emr.get_paginator("list_clusters").paginate(ClusterStates=list(LIVE)):
+        for listed in page["Clusters"]:
+            cluster = emr.describe_cluster(ClusterId=listed["Id"])["Cluster"]
+            if wanted <= {(tag["Key"], tag["Value"]) for tag in cluster.get("Tags", [])}:
+                yield cluster
+
+
+def tag(cluster: Mapping[str, Any], key: str) -> str | None:
+    """Return the value of a cluster's tag, as EMR describes it; None if it does not carry it."""
+    return next((each["Value"] for each in cluster.get("Tags", []) if each["Key"] == key), None)
+
+
+def age(cluster: Mapping[str, Any], now: datetime) -> timedelta:
+    """Return how long ago a cluster was asked for."""
+    asked: datetime = cluster["Status"]["Timeline"]["CreationDateTime"]
+    return now - asked
 
 
 def _tags(emr: EMRClient, cluster_id: str) -> set[tuple[str, str]]:

@@ -17,6 +17,7 @@ from feature_store_airflow.aws import emr_client
 from feature_store_airflow.clusters import describe_cluster, find_clusters
 from feature_store_airflow.failures import ClusterNotMade, records_failure
 from feature_store_airflow.settings import POLL_SECONDS
+from feature_store_airflow.sharing import IDLE, is_fresh, is_shared
 
 if TYPE_CHECKING:
     from mypy_boto3_emr import EMRClient
@@ -40,6 +41,10 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
     that is not the last leaves them to the next one. A cluster that is in use is ended by no try but the one that has
     asked for it: a step is at work on it (this task was cleared alone), or a later try has asked for it (this one had
     been given up for lost).
+
+    The runs of Airflow's own backfill share a cluster (sharing.py): any of them takes it, and none ends it here, where
+    nobody knows what the others do. Only one such task may run at a time, and it returns when the cluster that it has
+    asked for is listed, so that the next one finds it.
 
     Args:
         request: the RunJobFlow request, with templates in its strings; `Name` and `Tags` name the run.
@@ -77,6 +82,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         self._asked = False
         self._killed = False
         self._left_to_retry = False
+        self._shared = False
 
     @records_failure
     def execute(self, context: Context) -> str | None:
@@ -87,6 +93,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         """
         ti = context["ti"]
         self._try_number = ti.try_number
+        self._shared = is_shared(context)
         emr = self._emr = emr_client(self.hook)
         try:
             return self._take_or_ask(emr, context)
@@ -105,6 +112,8 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         if self._left_to_retry or self._emr is None:  # after a timeout Airflow calls this too
             return
         self._killed = True
+        if self._shared:
+            return
         ended: list[str] = []
         left: dict[str, str] = {}
         problem = self._end_listed(self._emr, ended, left)
@@ -119,8 +128,11 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         elif not self._killed:
             self._asked = True
             tags = [*self._run_tags, {"Key": TRY, "Value": f"{self._try_number}"}]
-            self.job_flow_overrides = {**self._request, "Tags": tags}
+            idle = {"AutoTerminationPolicy": {"IdleTimeout": int(IDLE.total_seconds())}} if self._shared else {}
+            self.job_flow_overrides = {**self._request, "Tags": tags, **idle}
             super().execute(context)
+            if self._shared:
+                self._wait_until_listed(emr)
         if self._killed:
             raise ClusterNotMade("The task was killed.")
         return self._job_flow_id
@@ -134,10 +146,28 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         return [tag for tag in self._request["Tags"] if tag["Key"] != TRY]
 
     def _find(self, emr: EMRClient) -> list[str]:
-        return find_clusters(emr, self._request["Name"], self._run_tags)
+        found = find_clusters(emr, self._request["Name"], self._run_tags)
+        return (
+            [each for each in found if is_fresh(emr.describe_cluster(ClusterId=each)["Cluster"])]
+            if self._shared
+            else found
+        )
+
+    def _wait_until_listed(self, emr: EMRClient) -> None:
+        end = time.monotonic() + self.listed_within.total_seconds()
+        while self._job_flow_id not in self._find(emr):
+            if time.monotonic() >= end:
+                self.log.warning("%s is not listed yet: the next run may make one more.", self._job_flow_id)
+                return
+            time.sleep(float(self.poll_seconds))
 
     def _end_what_is_left(self, emr: EMRClient, error: BaseException) -> str:
         """End the run's clusters that are not in use, those too that appear a little later, and say so."""
+        if self._shared:
+            return (
+                f"What there is of a shared cluster is left to the other runs; it ends when it was idle for {IDLE}. "
+                "Next: clear the run."
+            )
         answer_lost = self._asked and self._job_flow_id is None and not _is_refusal(error)
         ended: list[str] = []
         left: dict[str, str] = {}

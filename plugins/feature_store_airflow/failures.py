@@ -49,6 +49,10 @@ class ClusterStillAlive(FeatureStoreFailure):
     """A cluster did not end in time: it may still cost money."""
 
 
+class OrphansFound(FeatureStoreFailure):
+    """Clusters outlived their runs and their idle time; they are being ended."""
+
+
 class RunIncomplete(FeatureStoreFailure):
     """A task of the run did not do its work."""
 

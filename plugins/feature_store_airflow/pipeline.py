@@ -15,6 +15,7 @@ from feature_store_airflow.settings import (
     END,
     FEATURES,
     LANDING,
+    LIFETIME_TAG,
     READINGS,
     RELEASE_REASON,
     RELEASED_BY,
@@ -50,13 +51,19 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
-def build_pipeline(*, step_timeout: timedelta) -> None:
+# By these a deployment knows its clusters, whichever run has made them.
+DEPLOYMENT_TAGS = [tag for tag in load_cluster_spec()["Tags"] if tag["Key"] in {"Project", "bucket"}]
+
+
+def build_pipeline(*, step_timeout: timedelta, lifetime: timedelta) -> None:
     """Add the pipeline's tasks to the DAG that is being defined.
 
     Args:
         step_timeout: how long each step may take; then it is cancelled and its task fails.
+        lifetime: how old the cluster may become; then `feature_store_sweeper` ends it.
     """
     spec = load_cluster_spec()
+    spec["Tags"].append({"Key": LIFETIME_TAG, "Value": f"{lifetime // timedelta(hours=1)}"})
     plan = PlanSensor(
         task_id="plan",
         mode="reschedule",
@@ -64,7 +71,13 @@ def build_pipeline(*, step_timeout: timedelta) -> None:
         timeout=timedelta(hours=12),
         execution_timeout=timedelta(minutes=5),
     )
-    create = CreateClusterOperator(task_id="create_cluster", request=spec, execution_timeout=timedelta(minutes=10))
+    create = CreateClusterOperator(
+        task_id="create_cluster",
+        request=spec,
+        # Two runs of a backfill that look for the shared cluster at once would make one each.
+        max_active_tis_per_dag=1,
+        execution_timeout=timedelta(minutes=10),
+    )
     ready = WaitForClusterSensor(
         task_id="wait_for_cluster",
         job_flow_id=CLUSTER_ID,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
 # Plain texts of people: Jinja renders a template once, so braces in them stay as they are.
 RELEASED_BY = "{{ ti.xcom_pull(task_ids='plan').get('released_by', '') }}"
 RELEASE_REASON = "{{ ti.xcom_pull(task_ids='plan').get('release_reason', '') }}"
+# How long a cluster may live is a tag of it, so that the sweeper needs to know nothing else of it.
+LIFETIME_TAG = "lifetime-hours"
+DEFAULT_LIFETIME = timedelta(hours=24)  # of one that carries no such tag
 CLUSTER_ID = "{{ ti.xcom_pull(task_ids='create_cluster') or '' }}"
 
 

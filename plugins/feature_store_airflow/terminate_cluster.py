@@ -14,12 +14,15 @@ from feature_store_airflow.aws import emr_client
 from feature_store_airflow.clusters import GONE, LIVE, Tag, describe_cluster, find_clusters, state_and_reason
 from feature_store_airflow.failures import ClusterStillAlive, records_failure
 from feature_store_airflow.settings import CLUSTER_ID, POLL_SECONDS
+from feature_store_airflow.sharing import IDLE, is_shared, others_to_come
 
 
 class TerminateClusterOperator(EmrTerminateJobFlowOperator):
     """Terminate every cluster of the run and wait until each is gone; one that is gone already is no error.
 
     Clusters are found by the run's name and tags besides the id: the create task may have crashed before its XCom.
+
+    One that is shared (sharing.py) is left while other runs are to come.
 
     Args:
         cluster_name: the `Name` of the RunJobFlow request, a template.
@@ -55,13 +58,18 @@ class TerminateClusterOperator(EmrTerminateJobFlowOperator):
         self.poll_seconds = poll_seconds
 
     @records_failure
-    def execute(self, context: Context) -> None:  # noqa: ARG002 - the operator's interface
+    def execute(self, context: Context) -> None:
         """End the clusters.
 
         Raises:
             ClusterStillAlive: one of them is still there after the deadline.
         """
         emr = emr_client(self.hook)
+        if is_shared(context) and (others := others_to_come(context)):
+            self.log.info(
+                "The cluster is left warm: %d other run(s) may need it. Idle, it ends after %s.", others, IDLE
+            )
+            return
         found = find_clusters(emr, self.cluster_name, self.cluster_tags, (*LIVE, "TERMINATING"))
         pending = self._still_there(sorted({self.job_flow_id, *found} - {""}))
         if pending:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 # Airflow reads its configuration when it is first imported, which a test module may do while it is collected.
@@ -60,6 +61,15 @@ class FakeTaskInstance:
     max_tries: int = 1
     xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    active_runs: int = 1
+
+    def get_dr_count(self, dag_id: str, states: list[str]) -> int:
+        assert (dag_id, states) == (self.dag_id, ["queued", "running"])
+        return self.active_runs
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        assert (dag_id, run_id) == (self.dag_id, self.run_id)
+        return "running"
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[self.task_id, key] = value
@@ -83,6 +93,7 @@ def run_context(task: Any, **settings: Any) -> dict[str, Any]:
         "dag": task.dag,
         "task": task,
         "run_id": ti.run_id,
+        "dag_run": SimpleNamespace(run_type="manual"),
         "params": {"budget": None, "whole_table": False},
         "var": {"json": {"feature_store": {**SETTINGS, **settings}}},
     }

@@ -26,6 +26,7 @@ class Thing:
     tags: list[dict[str, str]] = field(default_factory=list)
     steps: list[Thing] = field(default_factory=list)
     number: int = 0
+    created: dt.datetime | None = None
 
     @property
     def state(self) -> str:
@@ -38,7 +39,7 @@ class Thing:
         return status
 
     def status(self) -> dict[str, Any]:
-        created = {"CreationDateTime": EPOCH + dt.timedelta(minutes=self.number)}
+        created = {"CreationDateTime": self.created or EPOCH + dt.timedelta(minutes=self.number)}
         failure = {"FailureDetails": self.failure} if self.failure else {}
         return {"State": self.state, "StateChangeReason": self.reason, "Timeline": created, **failure}
 
@@ -133,6 +134,9 @@ class FakeEmr:
         step = next(each for each in it.steps if each.id == params["StepId"])
         return {"Step": {"Id": step.id, "Name": step.name, "Status": step.next_status()}}
 
+    def SetTerminationProtection(self, _: dict[str, Any], __: None) -> dict[str, Any]:  # noqa: N802
+        return {}
+
     def CancelSteps(self, params: dict[str, Any], it: Thing) -> dict[str, Any]:  # noqa: N802
         for step in it.steps:
             if step.id in params["StepIds"]:
@@ -161,8 +165,17 @@ def perform(context_of: Any) -> Any:
 
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
-    def run(task: Any, *, try_number: int = 1, max_tries: int = 1, **xcoms: Any) -> tuple[Any, dict[str, Any]]:
+    def run(
+        task: Any,
+        *,
+        try_number: int = 1,
+        max_tries: int = 1,
+        run_type: str = "manual",
+        active_runs: int = 1,
+        **xcoms: Any,
+    ) -> tuple[Any, dict[str, Any]]:
         context = context_of(task)
+        context["dag_run"].run_type, context["ti"].active_runs = run_type, active_runs
         context["outlet_events"] = OutletEventAccessors()
         context["ti"].try_number, context["ti"].max_tries = try_number, max_tries
         for task_id, value in xcoms.items():
