@@ -7,6 +7,7 @@ themselves are read only of days that were written again since they were judged.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 500_000  # of features, of all views: minutes of work, which is what a crash can cost
 # Measured on two cores with 5,500 households (benchmarks features, validation, sync), and of a step by itself.
 FEATURIZE_ROWS, VALIDATE_ROWS, SYNC_ROWS, STEP_SECONDS = 60_000, 24_000, 4_400, 15.0  # rows a second, seconds
+UNREACHABLE = re.compile(r"Generic \w+ error|timed out|onnection")  # what delta-rs says of a store that is not there
 ENTITY_BYTES = 36  # of a name, for the price: as long as a UUID
 
 
@@ -205,7 +207,9 @@ class _Changes:
         columns = [view.entity, view.day, *values, "_change_type", "_commit_version"]
         try:
             feed = pa.table(readings.load_cdf(starting_version=oldest + 1, columns=columns))
-        except (DeltaError, OSError):
+        except (DeltaError, pa.ArrowException, OSError) as error:
+            if UNREACHABLE.search(str(error)):
+                raise OSError(f"the change feed of {readings.table_uri} can't be read: {error}") from error
             # Never recorded, cleaned up or vacuumed: what was computed from older readings may be right, or not.
             self._known_from = self._newest
             return
@@ -278,4 +282,4 @@ def _written(table: DeltaTable, view: FeatureView) -> Iterator[tuple[dt.date, dt
     actions = pa.table(table.get_add_actions(flatten=True))
     for file in actions.to_pylist():
         first, last = file.get(f"min.{view.day}") or dt.date.min, file.get(f"max.{view.day}") or dt.date.max
-        yield first, last, file["modification_time"].replace(tzinfo=dt.UTC)
+        yield first, last, dt.datetime.fromtimestamp(file["modification_time"] / 1000, dt.UTC)
