@@ -14,8 +14,9 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
 from feature_store_airflow.aws import emr_client
-from feature_store_airflow.clusters import describe_cluster, find_clusters
-from feature_store_airflow.failures import ClusterNotMade, records_failure
+from feature_store_airflow.causes import may_pass
+from feature_store_airflow.clusters import TRY, describe_cluster, find_clusters, of_try, run_tags
+from feature_store_airflow.failures import ClusterNotMade, ClusterRefused, records_failure
 from feature_store_airflow.settings import POLL_SECONDS
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # has a new cluster. boto3 itself gives an answer one minute, after which the request is done or has never arrived; and
 # one minute more for the list. What appears later still ends by its own idle time (AutoTerminationPolicy).
 LISTED_WITHIN = timedelta(minutes=2)
-# The tag that says which try of the task has asked for a cluster. A clear goes on counting.
-TRY = "try"
 
 
 class CreateClusterOperator(EmrCreateJobFlowOperator):
@@ -36,10 +35,10 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
     idempotency token: the cluster's name and tags, which are the run's, tell.
 
     The teardown of a setup that failed never runs (trigger rule ALL_DONE_SETUP_SUCCESS). So nothing that can fail later
-    is done here, the wait is a task of its own; and a last try that fails ends what clusters the run has itself. A try
-    that is not the last leaves them to the next one. A cluster that is in use is ended by no try but the one that has
-    asked for it: a step is at work on it (this task was cleared alone), or a later try has asked for it (this one had
-    been given up for lost).
+    is done here, the wait is a task of its own; and a last try that fails ends what clusters the run has itself, as
+    does one that AWS refuses for good, which is the last whatever `retries` says. A try that is not the last leaves
+    them to the next one. A cluster that is in use is ended by no try but the one that has asked for it: a step is at
+    work on it (this task was cleared alone), or a later try has asked for it (this one had been given up for lost).
 
     Args:
         request: the RunJobFlow request, with templates in its strings; `Name` and `Tags` name the run.
@@ -84,6 +83,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
 
         Raises:
             ClusterNotMade: it has none, and won't get one: no try is left, or the task was killed.
+            ClusterRefused: nor would it get one by another try.
         """
         ti = context["ti"]
         self._try_number = ti.try_number
@@ -91,10 +91,12 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         try:
             return self._take_or_ask(emr, context)
         except (Exception, AirflowTaskTimeout) as error:
-            if ti.try_number <= ti.max_tries and not self._killed:
+            passing = may_pass(error)
+            if passing and ti.try_number <= ti.max_tries and not self._killed:
                 self._left_to_retry = True
                 raise
-            raise ClusterNotMade(f"{error}\n{self._end_what_is_left(emr, error)}") from error
+            failure = ClusterNotMade if passing else ClusterRefused
+            raise failure(f"{error}\n{self._end_what_is_left(emr, error)}") from error
 
     def on_kill(self) -> None:
         """End what clusters of the run nobody uses: if someone marked the task failed, no retry comes for them."""
@@ -118,8 +120,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             self.log.info("An earlier try of this task has made %s; taking %s.", ", ".join(live), live[0])
         elif not self._killed:
             self._asked = True
-            tags = [*self._run_tags, {"Key": TRY, "Value": f"{self._try_number}"}]
-            self.job_flow_overrides = {**self._request, "Tags": tags}
+            self.job_flow_overrides = of_try(self._request, self._try_number)
             super().execute(context)
         if self._killed:
             raise ClusterNotMade("The task was killed.")
@@ -129,16 +130,13 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
     def _request(self) -> dict[str, Any]:
         return cast(dict[str, Any], self.job_flow_overrides)
 
-    @property
-    def _run_tags(self) -> list[dict[str, str]]:
-        return [tag for tag in self._request["Tags"] if tag["Key"] != TRY]
-
     def _find(self, emr: EMRClient) -> list[str]:
-        return find_clusters(emr, self._request["Name"], self._run_tags)
+        return find_clusters(emr, self._request["Name"], run_tags(self._request))
 
     def _end_what_is_left(self, emr: EMRClient, error: BaseException) -> str:
         """End the run's clusters that are not in use, those too that appear a little later, and say so."""
         answer_lost = self._asked and self._job_flow_id is None and not _is_refusal(error)
+        again = "" if may_pass(error) else "correct what AWS refuses (EMR/cluster.json, Airflow's rights), then "
         ended: list[str] = []
         left: dict[str, str] = {}
         end = time.monotonic() + self.listed_within.total_seconds()
@@ -162,7 +160,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             )
         else:
             nothing = f"No live cluster of the run was listed{f' within {self.listed_within}' if answer_lost else ''}."
-            said.append(f"{'' if ended else nothing} Next: clear the run.".strip())
+            said.append(f"{'' if ended else nothing} Next: {again}clear the run.".strip())
         return " ".join(said)
 
     def _end_listed(self, emr: EMRClient, ended: list[str], left: dict[str, str]) -> str:
