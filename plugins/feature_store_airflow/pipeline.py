@@ -9,6 +9,7 @@ from airflow.sdk import WeightRule, chain, task
 
 from feature_store import layout, registry
 from feature_store_airflow.create_cluster import CreateClusterOperator
+from feature_store_airflow.notifier import notify_failure
 from feature_store_airflow.plan import PlanSensor
 from feature_store_airflow.settings import (
     END,
@@ -48,6 +49,8 @@ DEFAULT_ARGS: dict[str, Any] = {
     # a failed step) is not retried, see FeatureStoreFailure. The delay between tries is Airflow's own setting,
     # core.default_task_retry_delay.
     "retries": 1,
+    # Off until the Variable `feature_store` says who is to be told.
+    "on_failure_callback": notify_failure,
 }
 
 
