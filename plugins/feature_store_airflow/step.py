@@ -113,7 +113,7 @@ class StepOperator(EmrAddStepsOperator):
         self.end = END
         self.poll_seconds = poll_seconds
         self.defers = deferrable
-        self._step_id: str | None = None
+        self._step_id = ""
         self._killed = False
 
     @records_failure
@@ -129,12 +129,7 @@ class StepOperator(EmrAddStepsOperator):
         return self._follow(context, self._submit(context), until, taken=False)
 
     def resume(
-        self,
-        context: Context,
-        event: Mapping[str, str],
-        step_id: str,
-        until: datetime | None,
-        taken: bool,
+        self, context: Context, event: Mapping[str, str], step_id: str, until: datetime | None, taken: bool
     ) -> dict[str, Any]:
         """Go on after the wait in the triggerer, as `_follow` was at it."""
         check_event(event)
@@ -237,13 +232,13 @@ class StepOperator(EmrAddStepsOperator):
         return self._conclude(context, status)
 
     def _look(self) -> StepStatusTypeDef:
-        return steps.describe_step(emr_client(self.hook), self.job_flow_id, self._step_id or "")
+        return steps.describe_step(emr_client(self.hook), self.job_flow_id, self._step_id)
 
     def _defer(self, until: datetime | None, *, taken: bool) -> None:
         self.defer(
             trigger=StepTrigger(
                 cluster_id=self.job_flow_id,
-                step_id=self._step_id or "",
+                step_id=self._step_id,
                 poll_seconds=float(self.poll_seconds),
                 hook=self._hook_parameters,
             ),
@@ -259,7 +254,7 @@ class StepOperator(EmrAddStepsOperator):
         left = ti.xcom_pull(task_ids=ti.task_id, key=STEP)
         if not left or left["step_id"] != self._step_id:
             cluster = emr_client(self.hook).describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
-            logs = step_logs(cluster, self._step_id or "")
+            logs = step_logs(cluster, self._step_id)
             ti.xcom_push(key=STEP, value={"cluster_id": self.job_flow_id, "step_id": self._step_id, "logs": logs})
 
     def _conclude(self, context: Context, status: StepStatusTypeDef) -> dict[str, Any]:
@@ -282,7 +277,7 @@ class StepOperator(EmrAddStepsOperator):
         return StepFailed(
             explain(
                 f"{self.task_id} of {days}: step {self._step_id} {what}.",
-                Evidence(self._step_id or "", status or {}, cluster, summary, self.next_action(summary)),
+                Evidence(self._step_id, status or {}, cluster, summary, self.next_action(summary)),
                 self._s3,
             )
         )
