@@ -1,4 +1,4 @@
-"""Deferred, as in production: Airflow's triggerer waits for clusters and steps, through its own restart and a kill."""
+"""Deferred, as in production: Airflow's triggerer waits for clusters and steps, through its own restart and kills."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from infra.local import airflow, parts
 from infra.local.settings import MARK
 from infra.local.supervision import Supervisor
-from tests.e2e.conftest import DAILY, Live, generated, outside_look, until
+from tests.e2e.conftest import DAILY, Live, until
 
 pytestmark = pytest.mark.e2e
 
@@ -112,7 +112,7 @@ class Run:
         return next(str(step["Status"]["State"]) for step in self.steps() if step["Id"] == step_id)
 
 
-def test_a_deferred_run_survives_its_triggerer_and_a_clear(live: Live, deferring: None) -> None:
+def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: Live, deferring: None) -> None:
     day = live.day - dt.timedelta(days=3)  # not one that another run has computed
     run = Run(live, live.trigger(DAILY, start=day.isoformat(), end=day.isoformat()))
 
@@ -127,18 +127,22 @@ def test_a_deferred_run_survives_its_triggerer_and_a_clear(live: Live, deferring
 
     # A task that is cleared while it is deferred: its step is cancelled, and done anew.
     featurize, _ = run.held("featurize")
+    assert run.task("ingest")["try_number"] == 1
     what = {"dag_run_id": run.run_id, "task_ids": ["featurize"], "dry_run": False, "only_failed": False}
     live.api.call("POST", f"/dags/{DAILY}/clearTaskInstances", **what)
     until(lambda: run.state_of(featurize) == "CANCELLED" or None, 60, "the step of featurize to be cancelled")
 
-    assert live.wait(DAILY, run.run_id) == "success", live.task_states(DAILY, run.run_id)
+    # A task that is marked failed while it is deferred: the triggerer cancels its step.
+    sync, _ = run.held("sync")
+    live.api.call("PATCH", f"/dags/{DAILY}/dagRuns/{run.run_id}/taskInstances/sync", new_state="failed")
+    assert live.wait(DAILY, run.run_id) == "failed"
+    assert f"The task was killed: cancelling step {sync} " in live.task_log(DAILY, run.run_id, "sync")
     ended = [(step["Name"].split(".")[1], step["Status"]["State"]) for step in run.steps()]
-    once = [(task_id, "COMPLETED") for task_id in STEPS]
-    assert ended == [*once[:2], ("featurize", "CANCELLED"), *once[2:]]
-    tries = {task["task_id"]: task["try_number"] for task in live.api.tasks(DAILY, run.run_id)}
-    assert {task_id for task_id, number in tries.items() if number > 1} == {"featurize"}
+    done = [(task_id, "COMPLETED") for task_id in STEPS[:-1]]
+    # Which of the two ends the last one is a race that nobody needs to win: the cluster's end comes close behind.
+    assert ended[:-1] == [*done[:2], ("featurize", "CANCELLED"), *done[2:]]
+    assert ended[-1] in (("sync", "CANCELLED"), ("sync", "INTERRUPTED"))
     assert [cluster["Status"]["State"] for cluster in live.clusters(run.run_id)] == ["TERMINATED"]
-    assert "rows agree" in outside_look(live, day.isoformat(), *generated(live))
 
     # All that waits was deferred; and the log of a step is one click from its task.
     for task_id in ("wait_for_cluster", *STEPS, "terminate_cluster"):
