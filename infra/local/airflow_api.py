@@ -78,12 +78,16 @@ class AirflowApi:
         self.call("PATCH", f"/dags/{dag_id}", is_paused=False)
 
     def ensure_pool(self, name: str, slots: int, description: str) -> None:
-        """Make a pool, unless there is one of that name: a person may have given it another size."""
+        """Make a pool, unless there is one of that name: a person may have given it another size.
+
+        Its slots are held by deferred tasks too, whose work goes on elsewhere.
+        """
         try:
-            self.call("POST", "/pools", name=name, slots=slots, description=description)
+            self.call("POST", "/pools", name=name, slots=slots, description=description, include_deferred=True)
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.CONFLICT:
                 raise
+            self.call("PATCH", f"/pools/{name}?update_mask=include_deferred", include_deferred=True)
 
     def trigger_day(self, dag_id: str, day: dt.date, *, reader: str) -> str:
         """Start a run of one day that will see what has landed by now, and return its id.

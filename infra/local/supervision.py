@@ -23,8 +23,8 @@ CALL_SECONDS = 5.0
 SHUTTING_DOWN = 6  # the code of its fault (supervisor.xmlrpc.Faults.SHUTDOWN_STATE)
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux is 108 bytes, with its final zero
 FAILED = {"FATAL", "EXITED", "UNKNOWN"}
-# Settings of the stand-ins that a caller may give to one start of the stack.
-PASSED_ON = ("KEYSPACES_WCU", "KEYSPACES_RCU")
+# What a caller may set for one start of the stack: the stand-in's capacity, and whether waiting tasks are deferred.
+PASSED_ON = ("KEYSPACES_WCU", "KEYSPACES_RCU", "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE")
 
 
 class SupervisorGoneError(StackError):

@@ -1,4 +1,4 @@
-"""What Airflow's own server and pages get from this package: the validation reports, and a tab for them on each run."""
+"""What Airflow's own server and pages get from this package: pages of reports and logs, and a tab on each run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from feature_store_airflow.app import make_app
 from feature_store_airflow.links import PAGES
-from feature_store_airflow.reports import make_app
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

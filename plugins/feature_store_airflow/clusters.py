@@ -16,6 +16,9 @@ GONE: tuple[ClusterStateType, ...] = ("TERMINATED", "TERMINATED_WITH_ERRORS")
 
 Tag: TypeAlias = Mapping[str, str]
 
+# The tag that says which try of its task has asked for a cluster. A clear goes on counting.
+TRY = "try"
+
 
 def find_clusters(
     emr: EMRClient, name: str, tags: Iterable[Tag], states: Iterable[ClusterStateType] = LIVE
@@ -56,6 +59,16 @@ def age(cluster: Mapping[str, Any], now: datetime) -> timedelta:
 def _tags(emr: EMRClient, cluster_id: str) -> set[tuple[str, str]]:
     tags = emr.describe_cluster(ClusterId=cluster_id)["Cluster"].get("Tags", [])
     return {(tag["Key"], tag["Value"]) for tag in tags}
+
+
+def run_tags(request: Mapping[str, Any]) -> list[Tag]:
+    """Return the tags of a RunJobFlow request that all clusters of its run carry."""
+    return [tag for tag in request["Tags"] if tag["Key"] != TRY]
+
+
+def of_try(request: Mapping[str, Any], try_number: int) -> dict[str, Any]:
+    """Return the request with the tag of the try that sends it."""
+    return {**request, "Tags": [*run_tags(request), {"Key": TRY, "Value": f"{try_number}"}]}
 
 
 def describe_cluster(emr: EMRClient, cluster_id: str) -> ClusterTypeDef | None:

@@ -14,10 +14,11 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
 from feature_store_airflow.aws import emr_client
-from feature_store_airflow.clusters import describe_cluster, find_clusters
-from feature_store_airflow.failures import ClusterNotMade, records_failure
+from feature_store_airflow.causes import may_pass
+from feature_store_airflow.clusters import TRY, describe_cluster, find_clusters, of_try, run_tags
+from feature_store_airflow.failures import ClusterNotMade, ClusterRefused, records_failure
 from feature_store_airflow.settings import POLL_SECONDS
-from feature_store_airflow.sharing import IDLE, is_fresh, is_shared
+from feature_store_airflow.sharing import IDLE, is_fresh, is_shared, request_of
 
 if TYPE_CHECKING:
     from mypy_boto3_emr import EMRClient
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 # has a new cluster. boto3 itself gives an answer one minute, after which the request is done or has never arrived; and
 # one minute more for the list. What appears later still ends by its own idle time (AutoTerminationPolicy).
 LISTED_WITHIN = timedelta(minutes=2)
-# The tag that says which try of the task has asked for a cluster. A clear goes on counting.
-TRY = "try"
 
 
 class CreateClusterOperator(EmrCreateJobFlowOperator):
@@ -37,10 +36,10 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
     idempotency token: the cluster's name and tags, which are the run's, tell.
 
     The teardown of a setup that failed never runs (trigger rule ALL_DONE_SETUP_SUCCESS). So nothing that can fail later
-    is done here, the wait is a task of its own; and a last try that fails ends what clusters the run has itself. A try
-    that is not the last leaves them to the next one. A cluster that is in use is ended by no try but the one that has
-    asked for it: a step is at work on it (this task was cleared alone), or a later try has asked for it (this one had
-    been given up for lost).
+    is done here, the wait is a task of its own; and a last try that fails ends what clusters the run has itself, as
+    does one that AWS refuses for good, which is the last whatever `retries` says. A try that is not the last leaves
+    them to the next one. A cluster that is in use is ended by no try but the one that has asked for it: a step is at
+    work on it (this task was cleared alone), or a later try has asked for it (this one had been given up for lost).
 
     The runs of Airflow's own backfill share a cluster (sharing.py): any of them takes it, and none ends it here, where
     nobody knows what the others do. Only one such task may run at a time, and it returns when the cluster that it has
@@ -90,6 +89,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
 
         Raises:
             ClusterNotMade: it has none, and won't get one: no try is left, or the task was killed.
+            ClusterRefused: nor would it get one by another try.
         """
         ti = context["ti"]
         self._try_number = ti.try_number
@@ -98,10 +98,12 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         try:
             return self._take_or_ask(emr, context)
         except (Exception, AirflowTaskTimeout) as error:
-            if ti.try_number <= ti.max_tries and not self._killed:
+            passing = may_pass(error)
+            if passing and ti.try_number <= ti.max_tries and not self._killed:
                 self._left_to_retry = True
                 raise
-            raise ClusterNotMade(f"{error}\n{self._end_what_is_left(emr, error)}") from error
+            failure = ClusterNotMade if passing else ClusterRefused
+            raise failure(f"{error}\n{self._end_what_is_left(emr, error)}") from error
 
     def on_kill(self) -> None:
         """End what clusters of the run nobody uses: if someone marked the task failed, no retry comes for them."""
@@ -127,9 +129,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             self.log.info("An earlier try of this task has made %s; taking %s.", ", ".join(live), live[0])
         elif not self._killed:
             self._asked = True
-            tags = [*self._run_tags, {"Key": TRY, "Value": f"{self._try_number}"}]
-            idle = {"AutoTerminationPolicy": {"IdleTimeout": int(IDLE.total_seconds())}} if self._shared else {}
-            self.job_flow_overrides = {**self._request, "Tags": tags, **idle}
+            self.job_flow_overrides = request_of(context, of_try(self._request, self._try_number))
             super().execute(context)
             if self._shared:
                 self._wait_until_listed(emr)
@@ -141,12 +141,8 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
     def _request(self) -> dict[str, Any]:
         return cast(dict[str, Any], self.job_flow_overrides)
 
-    @property
-    def _run_tags(self) -> list[dict[str, str]]:
-        return [tag for tag in self._request["Tags"] if tag["Key"] != TRY]
-
     def _find(self, emr: EMRClient) -> list[str]:
-        found = find_clusters(emr, self._request["Name"], self._run_tags)
+        found = find_clusters(emr, self._request["Name"], run_tags(self._request))
         return (
             [each for each in found if is_fresh(emr.describe_cluster(ClusterId=each)["Cluster"])]
             if self._shared
@@ -163,12 +159,13 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
 
     def _end_what_is_left(self, emr: EMRClient, error: BaseException) -> str:
         """End the run's clusters that are not in use, those too that appear a little later, and say so."""
+        answer_lost = self._asked and self._job_flow_id is None and not _is_refusal(error)
+        again = "" if may_pass(error) else "correct what AWS refuses (EMR/cluster.json, Airflow's rights), then "
         if self._shared:
             return (
                 f"What there is of a shared cluster is left to the other runs; it ends when it was idle for {IDLE}. "
-                "Next: clear the run."
+                f"Next: {again}clear the run."
             )
-        answer_lost = self._asked and self._job_flow_id is None and not _is_refusal(error)
         ended: list[str] = []
         left: dict[str, str] = {}
         end = time.monotonic() + self.listed_within.total_seconds()
@@ -192,7 +189,7 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             )
         else:
             nothing = f"No live cluster of the run was listed{f' within {self.listed_within}' if answer_lost else ''}."
-            said.append(f"{'' if ended else nothing} Next: clear the run.".strip())
+            said.append(f"{'' if ended else nothing} Next: {again}clear the run.".strip())
         return " ".join(said)
 
     def _end_listed(self, emr: EMRClient, ended: list[str], left: dict[str, str]) -> str:

@@ -15,6 +15,9 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 from airflow.sdk.types import RuntimeTaskInstanceProtocol
+from botocore.exceptions import BotoCoreError, ClientError
+
+from feature_store_airflow.causes import may_pass
 
 # Airflow keeps a task's exception in its log only; under this XCom key the verdict finds it.
 FAILURE = "failure"
@@ -25,8 +28,14 @@ Execute = TypeVar("Execute", bound=Callable[..., Any])
 class FeatureStoreFailure(AirflowFailException):
     """A failure that the same try would meet again: Airflow ends the task at once, whatever `retries` says.
 
-    Everything else (a lost worker, an AWS call that failed for good) is left as it is, and is retried.
+    Everything else is retried: a lost worker, what AWS does not answer or refuses for now, and the failures here that
+    are plain AirflowExceptions. What AWS says no to for good becomes one of these (records_failure); which is which,
+    causes.py knows.
     """
+
+
+class AwsRefused(FeatureStoreFailure):
+    """AWS says no, and would say so again."""
 
 
 class PlanRejected(FeatureStoreFailure):
@@ -35,6 +44,14 @@ class PlanRejected(FeatureStoreFailure):
 
 class ClusterNotMade(AirflowException):
     """There is no cluster for the run, and what there was of one was ended; a try that is left may have better luck."""
+
+
+class ClusterRefused(FeatureStoreFailure):
+    """AWS makes no cluster as it is asked for, and would make none at the next try; what there was of one was ended."""
+
+
+class ClusterLost(AirflowException):
+    """The cluster ended for a cause that may pass; a try that is left asks for another one."""
 
 
 class ClusterFailed(FeatureStoreFailure):
@@ -53,17 +70,26 @@ class OrphansFound(FeatureStoreFailure):
     """Clusters outlived their runs and their idle time; they are being ended."""
 
 
+class WatchFailed(AirflowException):
+    """Airflow's triggerer could not look at what a deferred task waits for."""
+
+
 class RunIncomplete(FeatureStoreFailure):
     """A task of the run did not do its work."""
 
 
 def records_failure(execute: Execute) -> Execute:
-    """Decorate an operator's `execute`: the message of its exception is left as XCom, and the exception goes on."""
+    """Decorate an operator's `execute`, or `resume_execution`: the message of its exception is left as XCom.
+
+    The exception goes on; only an error of AWS that no retry would cure becomes an AwsRefused.
+    """
 
     @wraps(execute)
-    def recording(self: object, context: Context) -> object:
+    def recording(self: object, *arguments: Any, **named: Any) -> object:  # noqa: ANN401 - the arguments of either
+        # Of both it is the last one.
+        context: Context = named["context"] if "context" in named else arguments[-1]
         try:
-            return execute(self, context)
+            return _telling_refusals(execute, self, *arguments, **named)
         except (AirflowRescheduleException, AirflowSkipException):
             raise
         except (Exception, AirflowTaskTimeout) as error:
@@ -71,6 +97,18 @@ def records_failure(execute: Execute) -> Execute:
             raise
 
     return cast(Execute, recording)
+
+
+def _telling_refusals(execute: Callable[..., Any], *arguments: Any, **named: Any) -> object:  # noqa: ANN401 - as above
+    try:
+        return execute(*arguments, **named)
+    except (BotoCoreError, ClientError) as error:
+        if may_pass(error):
+            raise
+        raise AwsRefused(
+            f"{error}\nNext: correct what AWS refuses (the rights of Airflow's role, the connection aws_default, the "
+            "Variable feature_store), then clear the run."
+        ) from error
 
 
 def failure_of(ti: RuntimeTaskInstanceProtocol, task_id: str) -> str | None:

@@ -11,24 +11,60 @@ from airflow.sdk.types import TaskInstanceKey
 
 # Where the plugin's pages are, below Airflow's base URL.
 PAGES = "feature-store"
+# The XCom in which a task leaves its step: {"cluster_id", "step_id", "logs": folder on S3 or None}.
+STEP = "step"
+STREAMS = ("stderr", "stdout")
 
 
+# Airflow keeps a link when the task ends, as it is: one that S3 has signed would work for hours at most. So these lead
+# to pages of Airflow's own server (app.py), which fetch what they show with that server's credentials.
 @attrs.define()
 class ValidationReportLink(BaseOperatorLink):
-    """One click from a task to the validation reports of its run.
-
-    Airflow keeps a link when the task ends, as it is: one that S3 has signed would work for hours at most. So it leads
-    to a page of Airflow's own server (reports.py), which fetches the report with its own credentials.
-    """
+    """One click from a task to the validation reports of its run."""
 
     name = "Validation report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
         """Return the page of the run's reports."""
-        base = conf.get("api", "base_url", fallback="/").rstrip("/")
-        return f"{base}/{PAGES}/{reports_path(ti_key.dag_id, ti_key.run_id)}"
+        return _page(reports_path(ti_key.dag_id, ti_key.run_id))
+
+
+@attrs.define()
+class StepStderrLink(BaseOperatorLink):
+    """One click from a task to what its step has written to stderr: the JVM's log."""
+
+    name = "Step log (stderr)"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
+        """Return the page with all of it."""
+        return _page(log_path(ti_key.dag_id, ti_key.run_id, ti_key.task_id, "stderr"))
+
+
+@attrs.define()
+class StepStdoutLink(BaseOperatorLink):
+    """One click from a task to what its step has written to stdout: what the Python program says, and its traceback."""
+
+    name = "Step log (stdout)"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
+        """Return the page with all of it."""
+        return _page(log_path(ti_key.dag_id, ti_key.run_id, ti_key.task_id, "stdout"))
 
 
 def reports_path(dag_id: str, run_id: str) -> str:
     """Return the path, below the plugin's pages, of the reports of a run; a run's id has `:` and `+` in it."""
-    return f"reports/{quote(dag_id, safe='')}/{quote(run_id, safe='')}"
+    return _path("reports", dag_id, run_id)
+
+
+def log_path(dag_id: str, run_id: str, task_id: str, stream: str) -> str:
+    """Return the path, below the plugin's pages, of one stream (STREAMS) of the step of a task."""
+    return _path("logs", dag_id, run_id, task_id, stream)
+
+
+def _path(*parts: str) -> str:
+    return "/".join(quote(part, safe="") for part in parts)
+
+
+def _page(path: str) -> str:
+    base = conf.get("api", "base_url", fallback="/").rstrip("/")
+    return f"{base}/{PAGES}/{path}"

@@ -14,7 +14,7 @@ from feature_store_airflow.aws import s3_client
 
 StreamingBody: TypeAlias = Any  # botocore has no types
 
-LINES = 15
+LINES = 30
 LINE_WIDTH = 500  # Spark prints whole query plans in one line
 
 # Spark's own chatter, and the shutdown messages that always come after the error, would fill the last lines.

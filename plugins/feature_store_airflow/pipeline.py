@@ -9,9 +9,9 @@ from airflow.sdk import WeightRule, chain, task
 
 from feature_store import layout, registry
 from feature_store_airflow.create_cluster import CreateClusterOperator
+from feature_store_airflow.notifier import notify_failure
 from feature_store_airflow.plan import PlanSensor
 from feature_store_airflow.settings import (
-    CLUSTER_ID,
     END,
     FEATURES,
     LANDING,
@@ -38,16 +38,20 @@ from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
 # features that were written last are also the ones that are online last. validate holds none: like sync it reads the
 # versions that featurize has named, whatever another run's step has written in between; nor do waits hold any.
 # A slot is held by a task, not by its step: between the loss of a worker and its cluster's end two writers can meet.
+# And the pool has to include deferred tasks, which is not the default: a step is at work while its task is deferred.
 LAKE = "feature_store_lake"
 
 DAYS = ("--start", START, "--end", END)
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "feature-store",
-    # For lost workers and AWS calls that failed: a retry takes the cluster or the step that is there. What would fail
-    # again (refused days, a failed bootstrap action or step) is not retried, see FeatureStoreFailure. The delay between
-    # tries is Airflow's own setting, core.default_task_retry_delay.
+    # For what may pass (lost workers, AWS without an answer or without capacity): a retry takes the cluster or the step
+    # that is there, and a cluster that has ended before it was ready is replaced. What would fail again (refused days,
+    # a failed step) is not retried, see FeatureStoreFailure. The delay between tries is Airflow's own setting,
+    # core.default_task_retry_delay.
     "retries": 1,
+    # Off until the Variable `feature_store` says who is to be told.
+    "on_failure_callback": notify_failure,
 }
 
 
@@ -80,7 +84,7 @@ def build_pipeline(*, step_timeout: timedelta, lifetime: timedelta) -> None:
     )
     ready = WaitForClusterSensor(
         task_id="wait_for_cluster",
-        job_flow_id=CLUSTER_ID,
+        request=spec,
         timeout=timedelta(minutes=40),
         execution_timeout=timedelta(minutes=45),
     )

@@ -16,6 +16,7 @@ from feature_store_airflow.failures import PlanRejected, records_failure
 from feature_store_airflow.landing import csv_objects, landed_for
 from feature_store_airflow.release import resolve_release
 from feature_store_airflow.settings import BUCKET, LANDING_PREFIX
+from feature_store_airflow.triggers import DEFERRABLE, LandingTrigger, check_event
 
 
 def resolve_days(
@@ -69,15 +70,21 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
 
     Returns (as XCom): {"start": first day, "end": last day, "days": all of them}, ISO days; and, if someone releases
     them, "released_by" and "release_reason".
+
+    Args:
+        bucket: the bucket, a template.
+        deferrable: wait in Airflow's triggerer; by default what `[operators] default_deferrable` says. Else `mode` says
+            how.
     """
 
     aws_hook_class = S3Hook
     template_fields: Sequence[str] = (*AwsBaseSensor.template_fields, "bucket")
 
-    def __init__(self, *, bucket: str = BUCKET, **kwargs: Any) -> None:  # noqa: ANN401 - whatever BaseOperator takes
+    def __init__(self, *, bucket: str = BUCKET, deferrable: bool = DEFERRABLE, **kwargs: Any) -> None:  # noqa: ANN401 - whatever BaseOperator takes
         """Make the task; `poke_interval`, `timeout` and `mode` are a sensor's."""
         super().__init__(**kwargs)
         self.bucket = bucket
+        self.defers = deferrable
 
     @records_failure
     def execute(self, context: Context) -> dict[str, Any]:
@@ -86,16 +93,48 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
         Raises:
             PlanRejected: the days, their release or the landing folder are not fit; or nothing landed in time.
         """
+        if self.defers:
+            return self._defer_until_landed(context, datetime.now(UTC) + timedelta(seconds=self.timeout))
         try:
-            plan: dict[str, Any] = super().execute(context)
+            return dict(super().execute(context))
         except AirflowSensorTimeout as error:
-            last = self._days(context).end
-            raise PlanRejected(
-                f"No CSV that can hold {last} has landed in s3://{self.bucket}/{LANDING_PREFIX} within "
-                f"{timedelta(seconds=self.timeout)}: none came after the end of that day (UTC), or each declares an "
-                "earlier last-day. Next: have the file delivered, then clear the run."
-            ) from error
-        return plan
+            raise self._nothing_landed(context) from error
+
+    def resume(self, context: Context, event: Mapping[str, str], until: datetime) -> dict[str, Any]:
+        """Go on after the wait in the triggerer, which may last until a point in time."""
+        check_event(event)
+        return self._defer_until_landed(context, until)
+
+    @records_failure
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:  # noqa: ANN401 - as Airflow's
+        """Go on; what Airflow calls, also when the triggerer's time is over."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSensorTimeout as error:
+            raise self._nothing_landed(context) from error
+
+    def _defer_until_landed(self, context: Context, until: datetime) -> dict[str, Any]:
+        found = self.poke(context)
+        if not found.is_done:
+            self.defer(
+                trigger=LandingTrigger(
+                    bucket=self.bucket,
+                    day=self._days(context).end.isoformat(),
+                    poll_seconds=self.poke_interval,
+                    hook=self._hook_parameters,
+                ),
+                method_name="resume",
+                kwargs={"until": until},
+                timeout=until - datetime.now(UTC),
+            )
+        return dict(found.xcom_value or {})
+
+    def _nothing_landed(self, context: Context) -> PlanRejected:
+        return PlanRejected(
+            f"No CSV that can hold {self._days(context).end} has landed in s3://{self.bucket}/{LANDING_PREFIX} within "
+            f"{timedelta(seconds=self.timeout)}: none came after the end of that day (UTC), or each declares an "
+            "earlier last-day. Next: have the file delivered, then clear the run."
+        )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once for the input of the run's days."""

@@ -35,7 +35,10 @@ REPORT = "validation_report"  # .json, and .html for people
 # dag_run.clear_number would not do: the clear of any task raises it for every task of the run, also for one that is to
 # be retried, and a clear that leaves the run's state alone does not raise it at all. A task that is cleared while it
 # runs may keep its number; it is killed first, which cancels its step.
-STEP_NAME = "{{ dag.dag_id }}.{{ task.task_id }}.{{ run_id }}.try{{ ti.max_tries - task.retries + 1 }}"
+TRY_MARK = ".try"
+STEP_NAME = (
+    f"{{{{ dag.dag_id }}}}.{{{{ task.task_id }}}}.{{{{ run_id }}}}{TRY_MARK}{{{{ ti.max_tries - task.retries + 1 }}}}"
+)
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
 # Plain texts of people: Jinja renders a template once, so braces in them stay as they are.
@@ -45,6 +48,9 @@ RELEASE_REASON = "{{ ti.xcom_pull(task_ids='plan').get('release_reason', '') }}"
 LIFETIME_TAG = "lifetime-hours"
 DEFAULT_LIFETIME = timedelta(hours=24)  # of one that carries no such tag
 CLUSTER_ID = "{{ ti.xcom_pull(task_ids='create_cluster') or '' }}"
+# The one that became ready: after a bootstrap action that failed, a retry of the wait has asked for another. If someone
+# has marked the wait a success, the first one.
+READY_CLUSTER_ID = "{{ ti.xcom_pull(task_ids='wait_for_cluster') or ti.xcom_pull(task_ids='create_cluster') or '' }}"
 
 
 def version(view: FeatureView, table: str) -> str:

@@ -27,6 +27,12 @@ def is_shared(context: Context) -> bool:
     return str(context["dag_run"].run_type) == BACKFILL
 
 
+def request_of(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request for a run's cluster: one that is shared ends itself sooner than a run's own."""
+    policy = {"AutoTerminationPolicy": {"IdleTimeout": int(IDLE.total_seconds())}}
+    return {**request, **(policy if is_shared(context) else {})}
+
+
 def lifetime(cluster: Mapping[str, Any]) -> timedelta:
     """Return how old a cluster may become, by its tag."""
     hours = tag(cluster, LIFETIME_TAG)

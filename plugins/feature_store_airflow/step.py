@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.emr import EmrAddStepsOperator
-from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk import BaseOperatorLink, Context
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralTimeout
 
+from feature_store_airflow import clusters, steps
 from feature_store_airflow.aws import emr_client
-from feature_store_airflow.clusters import LIVE, describe_cluster, state_and_reason
+from feature_store_airflow.clusters import describe_cluster, state_and_reason
 from feature_store_airflow.failures import StepFailed, records_failure
-from feature_store_airflow.settings import CLUSTER_ID, END, POLL_SECONDS, RUN_FOLDER, START, STEP_NAME
+from feature_store_airflow.links import STEP, StepStderrLink, StepStdoutLink
+from feature_store_airflow.logs import step_logs
+from feature_store_airflow.settings import END, POLL_SECONDS, READY_CLUSTER_ID, RUN_FOLDER, START, STEP_NAME, TRY_MARK
 from feature_store_airflow.step_failure import Evidence, explain
 from feature_store_airflow.summary import delete_summary, read_summary
+from feature_store_airflow.triggers import DEFERRABLE, StepTrigger, check_event
 
 if TYPE_CHECKING:
     from mypy_boto3_emr.type_defs import StepStatusTypeDef
 
 # Where EMR/emr_bootstrap_script.sh puts the release on each node.
 NODE_FOLDER = "/home/hadoop/feature-store"
-TAKEN_OVER = ("PENDING", "RUNNING", "COMPLETED")
-ENDED = ("COMPLETED", "CANCELLED", "FAILED", "INTERRUPTED")
+TAKEN_OVER = (*steps.LIVE, "COMPLETED")
 
 
 def spark_submit(job: str, arguments: Sequence[str], *, spark_options: Sequence[str], summary: str) -> dict[str, Any]:
@@ -53,14 +57,17 @@ class StepOperator(EmrAddStepsOperator):
     """Run one job as one step on the run's cluster, follow it to its end and return its summary.
 
     A step that has ended badly fails the task for good (StepFailed), as the same data and code would fail again. Any
-    other error (a lost worker, an AWS call that failed) is retried, and the retry takes the step that is there; if that
-    turns out to be one that was being cancelled, it submits it anew.
+    other error (a lost worker, AWS that does not answer) is retried, and the retry takes the step that is there; if
+    that turns out to be one that was being cancelled, it submits it anew. A step of the task that is still at work from
+    before a clear is cancelled first: its task was killed without a chance to do so.
 
     Args:
         job: the name of the script in spark_jobs/, without its suffix.
         arguments: the job's own arguments, with templates.
         spark_options: further options of spark-submit.
         poll_seconds: seconds between two looks, a template.
+        deferrable: wait in Airflow's triggerer; by default what `[operators] default_deferrable` says. Either way the
+            step is cancelled, and the task fails, when `execution_timeout` has gone by since the try has begun.
     """
 
     template_fields: Sequence[str] = (
@@ -72,6 +79,11 @@ class StepOperator(EmrAddStepsOperator):
     )
     # The step's arguments have strings that end in .json: values, not files to read.
     template_ext: Sequence[str] = ()
+    operator_extra_links: Sequence[BaseOperatorLink] = (  # type: ignore[assignment] # the provider gives a tuple of two
+        StepStderrLink(),
+        StepStdoutLink(),
+        *EmrAddStepsOperator.operator_extra_links,
+    )
 
     job_flow_id: str
     steps: list[dict[str, Any]]
@@ -83,14 +95,16 @@ class StepOperator(EmrAddStepsOperator):
         arguments: Sequence[str],
         spark_options: Sequence[str] = (),
         poll_seconds: str = POLL_SECONDS,
+        deferrable: bool = DEFERRABLE,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseOperator takes
     ) -> None:
         """Make the task; everything else is an ordinary operator argument."""
         summary = f"{RUN_FOLDER}/{job}.json"
         super().__init__(
-            **{"job_flow_id": CLUSTER_ID, **kwargs},
+            **{"job_flow_id": READY_CLUSTER_ID, **kwargs},
             steps=[spark_submit(job, arguments, spark_options=spark_options, summary=summary)],
-            # The provider's wait ends after an hour by default and can't take its delay from a setting.
+            # The provider's wait ends after an hour by default and can't take its delay from a setting; nor can its
+            # trigger, which cancels nothing either.
             wait_for_completion=False,
             deferrable=False,
         )
@@ -98,7 +112,8 @@ class StepOperator(EmrAddStepsOperator):
         self.start = START
         self.end = END
         self.poll_seconds = poll_seconds
-        self._step_id: str | None = None
+        self.defers = deferrable
+        self._step_id = ""
         self._killed = False
 
     @records_failure
@@ -108,51 +123,77 @@ class StepOperator(EmrAddStepsOperator):
         Raises:
             StepFailed: the step did not complete, not in time, or has left no summary.
         """
-        s3 = S3Hook(aws_conn_id=self.aws_conn_id)
-        taken = self._find_step()
-        status = self._follow(taken, s3) if taken else None
-        # The try before was killed and has cancelled it: EMR calls a step RUNNING until it is stopped.
-        if status is None or (status["State"] == "CANCELLED" and not self._killed):
-            status = self._follow(self._submit(context, s3), s3)
-        if status["State"] != "COMPLETED":
-            raise self._failure(s3, "did not complete", status)
-        summary = read_summary(s3, self.summary)
-        if summary is None:
-            raise self._failure(s3, f"completed, but left no summary at {self.summary}", status)
-        return summary
+        until = datetime.now(UTC) + self.execution_timeout if self.execution_timeout else None
+        if taken := self._find_step():
+            return self._follow(context, taken, until, taken=True)
+        return self._follow(context, self._submit(context), until, taken=False)
+
+    def resume(
+        self, context: Context, event: Mapping[str, str], step_id: str, until: datetime | None, taken: bool
+    ) -> dict[str, Any]:
+        """Go on after the wait in the triggerer, as `_follow` was at it."""
+        check_event(event)
+        return self._follow(context, step_id, until, taken=taken)
+
+    @records_failure
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:  # noqa: ANN401 - as Airflow's
+        """Go on; what Airflow calls, also when the triggerer's time is over."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            # Airflow has kept nothing of what was to be resumed.
+            ti = context["ti"]
+            step: dict[str, str] = ti.xcom_pull(task_ids=ti.task_id, key=STEP)
+            self._step_id = step["step_id"]
+            status = self._look()
+            if status["State"] in steps.ENDED:
+                return self._conclude(context, status)
+            raise self._timed_out() from error
 
     def on_kill(self) -> None:
-        """Cancel the step: a task that is gone must not leave a writer behind."""
+        """Cancel the step: a task that is gone must not leave a writer behind. (StepTrigger does it while deferred.)"""
         # Airflow calls this from its signal handler and lets the task go on: a step that is just being submitted is
         # cancelled by _submit.
         self._killed = True
         if self._step_id:
             self.log.info("Cancelling step %s of %s.", self._step_id, self.job_flow_id)
-            emr_client(self.hook).cancel_steps(
-                ClusterId=self.job_flow_id, StepIds=[self._step_id], StepCancellationOption="TERMINATE_PROCESS"
-            )
+            steps.cancel_step(emr_client(self.hook), self.job_flow_id, self._step_id)
+
+    def done(self, context: Context, summary: dict[str, Any]) -> None:
+        """Do what is to be done when the step has completed, before the task ends; for those who have something."""
 
     def next_action(self, summary: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - for those who read it
         """Say what to do next after a step that failed, by what its job says; None if that is as for any step."""
         return None
 
-    def _find_step(self) -> str | None:
-        """Find the step that an earlier try of this task has submitted and that is not lost."""
-        name = self.steps[0]["Name"]
-        pages = emr_client(self.hook).get_paginator("list_steps").paginate(ClusterId=self.job_flow_id)
-        for step in (step for page in pages for step in page["Steps"]):  # newest first
-            if step["Name"] == name and step["Status"]["State"] in TAKEN_OVER:
-                self.log.info("An earlier try has submitted %s (%s); taking it.", step["Id"], step["Status"]["State"])
-                return str(step["Id"])
-        return None
+    @property
+    def _s3(self) -> S3Hook:
+        return S3Hook(aws_conn_id=self.aws_conn_id)
 
-    def _submit(self, context: Context, s3: S3Hook) -> str:
-        delete_summary(s3, self.summary)
+    def _find_step(self) -> str | None:
+        """Find the step that an earlier try of this task has submitted and that is not lost; cancel what is stale."""
+        emr = emr_client(self.hook)
+        name = self.steps[0]["Name"]
+        of_task = name.rpartition(TRY_MARK)[0] + TRY_MARK
+        found = None
+        for step in steps.list_steps(emr, self.job_flow_id):
+            step_id, state = step["Id"], step["Status"]["State"]
+            if step["Name"] == name:
+                if state in TAKEN_OVER and not found:
+                    self.log.info("An earlier try has submitted %s (%s); taking it.", step_id, state)
+                    found = step_id
+            elif state in steps.LIVE and step["Name"].startswith(of_task):
+                self.log.info("%s (%s) is of before a clear; cancelling %s.", step["Name"], state, step_id)
+                steps.cancel_step(emr, self.job_flow_id, step_id)
+        return found
+
+    def _submit(self, context: Context) -> str:
+        delete_summary(self._s3, self.summary)
         try:
             [self._step_id] = super().execute(context)
         except emr_client(self.hook).exceptions.ClientError as error:
             cluster = describe_cluster(emr_client(self.hook), self.job_flow_id)
-            if cluster is None or cluster["Status"]["State"] in LIVE:
+            if cluster is None or cluster["Status"]["State"] in clusters.LIVE:
                 raise
             raise StepFailed(
                 f"{self.task_id} of {self.start} to {self.end} could not be started: cluster {self.job_flow_id} is "
@@ -162,36 +203,81 @@ class StepOperator(EmrAddStepsOperator):
             self.on_kill()
         return self._step_id
 
-    def _follow(self, step_id: str, s3: S3Hook) -> StepStatusTypeDef:
-        """Wait for the step's end; StepFailed if it does not come in time."""
+    def _follow(self, context: Context, step_id: str, until: datetime | None, *, taken: bool) -> dict[str, Any]:
+        """Wait for the step's end and return the job's summary.
+
+        Args:
+            context: the task's.
+            step_id: the step.
+            until: when the task's time is over; None for never.
+            taken: whether it is one that an earlier try has submitted.
+        """
         self._step_id = step_id
-        try:
-            return self._wait(step_id)
-        except AirflowTaskTimeout as error:
-            self.on_kill()
-            raise self._failure(s3, f"did not end within {self.execution_timeout} and was cancelled") from error
-
-    def _wait(self, step_id: str) -> StepStatusTypeDef:
-        """Poll until the step has ended, for as long as `execution_timeout` lets it."""
+        self._leave_for_links(context)
         shown = None
-        while True:
-            step = emr_client(self.hook).describe_step(ClusterId=self.job_flow_id, StepId=step_id)["Step"]
-            status = step["Status"]
-            if status["State"] != shown:
-                shown = status["State"]
-                self.log.info("Step %s: %s", step_id, shown)
-            if shown in ENDED:
-                return status
-            time.sleep(float(self.poll_seconds))
+        try:
+            while (status := self._look())["State"] not in steps.ENDED:
+                if status["State"] != shown:
+                    shown = status["State"]
+                    self.log.info("Step %s: %s", step_id, shown)
+                if self.defers:
+                    self._defer(until, taken=taken)
+                time.sleep(float(self.poll_seconds))
+        except AirflowTaskTimeout as error:
+            raise self._timed_out() from error
+        self.log.info("Step %s: %s", step_id, status["State"])
+        # The try before was killed and has cancelled it: EMR calls a step RUNNING until it is stopped.
+        if taken and status["State"] == "CANCELLED" and not self._killed:
+            return self._follow(context, self._submit(context), until, taken=False)
+        return self._conclude(context, status)
 
-    def _failure(self, s3: S3Hook, what: str, status: StepStatusTypeDef | None = None) -> StepFailed:
+    def _look(self) -> StepStatusTypeDef:
+        return steps.describe_step(emr_client(self.hook), self.job_flow_id, self._step_id)
+
+    def _defer(self, until: datetime | None, *, taken: bool) -> None:
+        self.defer(
+            trigger=StepTrigger(
+                cluster_id=self.job_flow_id,
+                step_id=self._step_id,
+                poll_seconds=float(self.poll_seconds),
+                hook=self._hook_parameters,
+            ),
+            method_name="resume",
+            kwargs={"step_id": self._step_id, "until": until, "taken": taken},
+            # Airflow does not apply execution_timeout to a deferred task.
+            timeout=until - datetime.now(UTC) if until else None,
+        )
+
+    def _leave_for_links(self, context: Context) -> None:
+        """Leave where the step is, for the links to its logs and for the time when the triggerer's is over."""
+        ti = context["ti"]
+        left = ti.xcom_pull(task_ids=ti.task_id, key=STEP)
+        if not left or left["step_id"] != self._step_id:
+            cluster = emr_client(self.hook).describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
+            logs = step_logs(cluster, self._step_id)
+            ti.xcom_push(key=STEP, value={"cluster_id": self.job_flow_id, "step_id": self._step_id, "logs": logs})
+
+    def _conclude(self, context: Context, status: StepStatusTypeDef) -> dict[str, Any]:
+        if status["State"] != "COMPLETED":
+            raise self._failure("did not complete", status)
+        summary = read_summary(self._s3, self.summary)
+        if summary is None:
+            raise self._failure(f"completed, but left no summary at {self.summary}", status)
+        self.done(context, summary)
+        return summary
+
+    def _timed_out(self) -> StepFailed:
+        self.on_kill()
+        return self._failure(f"did not end within {self.execution_timeout} and was cancelled")
+
+    def _failure(self, what: str, status: StepStatusTypeDef | None = None) -> StepFailed:
         cluster = emr_client(self.hook).describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
         days = self.start if self.start == self.end else f"{self.start} to {self.end}"
-        summary = read_summary(s3, self.summary) or {}
+        summary = read_summary(self._s3, self.summary) or {}
         return StepFailed(
             explain(
                 f"{self.task_id} of {days}: step {self._step_id} {what}.",
-                Evidence(self._step_id or "", status or {}, cluster, summary, self.next_action(summary)),
-                s3,
+                Evidence(self._step_id, status or {}, cluster, summary, self.next_action(summary)),
+                self._s3,
             )
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from feature_store_airflow.causes import another_may_live
 from feature_store_airflow.clusters import LIVE, state_and_reason
 from feature_store_airflow.logs import step_log_tails, step_logs
 
@@ -63,7 +64,13 @@ def _reason(status: Mapping[str, Any]) -> str:
 
 def _next_action(evidence: Evidence) -> str:
     if evidence.cluster["Status"]["State"] not in LIVE:
-        return "the cluster went away under the step; clear the run, which makes a new cluster."
+        if another_may_live(evidence.cluster):
+            return (
+                "the cluster was lost under the step, which is no fault of the data or the code; clear the run, which "
+                "makes a new cluster. If that happens often, and its instances are spot ones, ask for on-demand ones "
+                "in EMR/cluster.json."
+            )
+        return "the cluster went away under the step; clear the run when it is wanted again: it makes a new cluster."
     if not evidence.status:
         return "raise the task's execution_timeout, or run fewer days at once by feature_store_backfill."
     if evidence.status["State"] == "CANCELLED":

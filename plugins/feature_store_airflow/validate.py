@@ -9,7 +9,6 @@ from airflow.sdk import BaseOperatorLink, Context
 
 from feature_store import registry
 from feature_store_airflow.assets import asset, assets, event_extra
-from feature_store_airflow.failures import records_failure
 from feature_store_airflow.gate import held_back, next_steps
 from feature_store_airflow.links import ValidationReportLink
 from feature_store_airflow.settings import FEATURES
@@ -24,7 +23,7 @@ class ValidateOperator(StepOperator):
     """
 
     template_fields: Sequence[str] = (*StepOperator.template_fields, "features")
-    operator_extra_links: Sequence[BaseOperatorLink] = (  # type: ignore[assignment] # the provider gives a tuple of two
+    operator_extra_links: Sequence[BaseOperatorLink] = (
         ValidationReportLink(),
         *StepOperator.operator_extra_links,
     )
@@ -34,17 +33,13 @@ class ValidateOperator(StepOperator):
         super().__init__(outlets=assets(), **kwargs)
         self.features = FEATURES
 
-    @records_failure
-    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override] # as StepOperator
-        """Run the step, return the job's summary and leave what it says of each view for the view's event.
+    def done(self, context: Context, summary: dict[str, Any]) -> None:
+        """Leave what the job says of each view for the view's event.
 
-        Raises:
-            StepFailed: as StepOperator; of some view no day may go online.
+        It did not succeed if of some view no day may go online.
         """
-        summary = super().execute(context)
         for view in registry.views():
             context["outlet_events"][asset(view.name)].extra = event_extra(view.name, self.features, summary)
-        return summary
 
     def next_action(self, summary: Mapping[str, Any]) -> str | None:
         """Say how the days come online that the job holds back, if that is all that is wrong."""

@@ -61,7 +61,8 @@ def test_a_bootstrap_that_fails(live: Live) -> None:
     assert state == "failed"
     assert states["wait_for_cluster"] == "failed"
     assert not {states[step] for step in STEPS} & {"success", "failed", "running"}, states
-    assert ended_clusters(live, run_id) == ["TERMINATED_WITH_ERRORS"]
+    # The retry has asked for another one, which fared no better.
+    assert ended_clusters(live, run_id) == ["TERMINATED_WITH_ERRORS"] * 2
     log = live.task_log(DAILY, run_id, "wait_for_cluster")
     assert "bootstrap action 1" in log
     assert "no/such/secret" in log

@@ -83,10 +83,11 @@ class FakeTaskInstance:
 
 
 def run_context(task: Any, **settings: Any) -> dict[str, Any]:
-    """The context of a task on its first try of two, after plan, create_cluster (j-1) and featurize."""
+    """The context of a task on its first try of two, after plan, the making of its cluster (j-1) and featurize."""
     ti = FakeTaskInstance(task.dag.dag_id, task.task_id)
     ti.xcoms["plan", "return_value"] = PLAN
     ti.xcoms["create_cluster", "return_value"] = "j-1"
+    ti.xcoms["wait_for_cluster", "return_value"] = "j-1"
     ti.xcoms["featurize", "return_value"] = FEATURIZED
     return {
         "ti": ti,

@@ -12,6 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
+from feature_store_airflow.notifier import notify_failure
 
 from feature_store import registry
 
@@ -62,6 +63,14 @@ for file in sys.argv[1:]:
     began = time.process_time()
     runpy.run_path(file)
     print(time.process_time() - began)
+"""
+
+DEFERRED = """
+import sys
+from airflow.dag_processing.dagbag import DagBag
+(dag,) = DagBag(sys.argv[1]).dags.values()
+flags = ("defers", "deferrable")
+print(*(sorted(task.task_id for task in dag.tasks if getattr(task, flag, False)) for flag in flags))
 """
 
 
@@ -139,9 +148,23 @@ def test_writers_of_the_lake_share_its_one_slot(dag) -> None:
     assert {task.weight_rule.value for task in dag.tasks if task.task_id in WRITERS} == {"upstream"}
 
 
-def test_no_task_is_handed_to_a_trigger(dag) -> None:
-    """The provider's triggers ignore target states and can't take their delay from a setting."""
-    assert not [task.task_id for task in dag.tasks if getattr(task, "deferrable", False)]
+@pytest.mark.parametrize("deferrable", ["True", "False", None])
+def test_all_that_wait_do_so_as_airflow_is_set(tmp_path, deferrable) -> None:
+    """In the triggerer, or not; and never by the provider's own triggers."""
+    told = {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable} if deferrable else {}
+    done = subprocess.run(
+        [sys.executable, "-c", DEFERRED, str(ROOT / "dags" / "feature_store_daily.py")],
+        env={"PATH": "", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "AIRFLOW_HOME": str(tmp_path), **told},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    waiting = {*EDGES} - {"create_cluster", "verdict"} if deferrable == "True" else set()
+    assert done.stdout.splitlines()[-1:] == [f"{sorted(waiting)} []"], done.stderr
+
+
+def test_a_failure_is_told_by_every_task(dag) -> None:
+    assert all(task.on_failure_callback == [notify_failure] for task in dag.tasks)
 
 
 def test_the_plan_gives_its_worker_back_while_it_waits(dag) -> None:
@@ -238,6 +261,13 @@ def test_the_reports_are_one_click_from_the_task_that_makes_them(dag) -> None:
     served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     linked = [task.task_id for task in served.tasks if "Validation report" in task.extra_links]
     assert linked == ["validate"]
+
+
+def test_the_logs_of_a_step_are_one_click_from_its_task(dag) -> None:
+    served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+    links = {"Step log (stderr)", "Step log (stdout)", "EMR Cluster"}
+    linked = {task.task_id for task in served.tasks if links <= set(task.extra_links)}
+    assert linked == {"schema", "ingest", "featurize", "validate", "sync"}
 
 
 def test_parsing_is_quick_and_talks_to_nobody(tmp_path) -> None:

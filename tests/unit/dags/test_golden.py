@@ -107,6 +107,21 @@ def test_the_teardown_looks_for_the_very_cluster_that_the_setup_asks_for(render,
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_a_retry_asks_for_the_very_cluster_that_the_setup_has_asked_for(render, dag_id) -> None:
+    wait = render(dag_id, "wait_for_cluster")
+    assert wait.request == render(dag_id, "create_cluster").job_flow_overrides
+    assert wait.job_flow_id == "j-1"
+
+
+@pytest.mark.parametrize(("ready", "used"), [("j-2", "j-2"), (None, "j-1")])
+def test_steps_are_for_the_cluster_that_became_ready(bag, render, context_of, ready, used) -> None:
+    """Or, if someone has marked the wait a success, for the first one."""
+    context = context_of(bag.dags["feature_store_daily"].get_task("ingest"))
+    context["ti"].xcoms["wait_for_cluster", "return_value"] = ready
+    assert render("feature_store_daily", "ingest", context).job_flow_id == used
+
+
+@pytest.mark.parametrize("dag_id", DAG_IDS)
 def test_airflow_is_not_trusted_alone_to_end_a_cluster(render, dag_id) -> None:
     request = render(dag_id, "create_cluster").job_flow_overrides
     assert 60 <= request["AutoTerminationPolicy"]["IdleTimeout"] <= 7200

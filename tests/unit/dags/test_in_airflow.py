@@ -109,7 +109,7 @@ class Run:
         from airflow.sdk.execution_time.task_runner import _build_asset_profiles, _serialize_outlet_events
         from feature_store_airflow.step import StepOperator
 
-        monkeypatch.setattr(StepOperator, "execute", lambda *_: summary)
+        monkeypatch.setattr(StepOperator, "execute", lambda task, context: task.done(context, summary))
         task = self.bag.dags[DAG_ID].get_task(task_id).prepare_for_execution()
         context = {**self.context_of(task), "outlet_events": OutletEventAccessors()}
         task.render_template_fields(context)

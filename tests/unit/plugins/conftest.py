@@ -1,14 +1,22 @@
-"""An EMR for the operators' tests: a real boto3 client, which checks each request, over states that a test sets."""
+"""An EMR for the operators' tests: a real boto3 client, which checks each request, over states that a test sets.
+
+And what Airflow does around a task: its templates, and the triggerer for one that defers; and Airflow's API server with
+this repository's plugins, for the tests of its pages.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from infra.local.settings import ROOT
 
 TAGS = [{"Key": "Project", "Value": "feature-store"}, {"Key": "run_id", "Value": "r1"}]
 EPOCH = dt.datetime(2014, 2, 28, tzinfo=dt.UTC)
@@ -159,10 +167,54 @@ def emr(clients: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake
         fake.client.meta.events.unregister(event, handler)
 
 
+def as_kept(value: Any) -> Any:
+    """What comes back of a value that Airflow has kept for a deferred task in its database."""
+    from airflow.sdk.serde import deserialize, serialize
+
+    return deserialize(json.loads(json.dumps(serialize(value))))
+
+
+def inflated(trigger: Any) -> Any:
+    """The trigger that the triggerer makes of what it finds in the database."""
+    from airflow._shared.module_loading import import_string
+
+    path, arguments = trigger.serialize()
+    made = import_string(path)(**as_kept(arguments))
+    assert type(made) is type(trigger)
+    return made
+
+
+def first_event(trigger: Any) -> Any:
+    """Run a trigger until it fires; the payload of its event."""
+
+    async def fire() -> Any:
+        async for event in trigger.run():
+            return event.payload
+        raise AssertionError("It has fired no event.")
+
+    return asyncio.run(asyncio.wait_for(fire(), 10))
+
+
+def triggerer(deferred: Any) -> tuple[str, dict[str, Any]]:
+    """Wait as Airflow's triggerer does: the method with which the task is resumed, and its arguments."""
+    event = first_event(inflated(deferred.trigger))
+    return deferred.method_name, as_kept({**deferred.kwargs, "event": event})
+
+
+def time_over(deferred: Any) -> tuple[str, dict[str, Any]]:
+    """Resume a task as Airflow's scheduler does when the time of its deferral is over."""
+    return "__fail__", {"error": "Trigger timeout"}
+
+
 @pytest.fixture
 def perform(context_of: Any) -> Any:
-    """Run an operator as a task of its DAG: templates first; returns its result, its context afterwards."""
+    """Run an operator as a task of its DAG: templates first; returns its result, its context afterwards.
 
+    One that defers is resumed, each time in what would be a process of its own, after `waiting`; context["deferred"]
+    has what it deferred with.
+    """
+
+    from airflow.sdk.exceptions import TaskDeferred
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
     def run(
@@ -172,22 +224,78 @@ def perform(context_of: Any) -> Any:
         max_tries: int = 1,
         run_type: str = "manual",
         active_runs: int = 1,
+        waiting: Any = triggerer,
+        about: dict[str, Any] | None = None,
         **xcoms: Any,
     ) -> tuple[Any, dict[str, Any]]:
-        context = context_of(task)
-        context["dag_run"].run_type, context["ti"].active_runs = run_type, active_runs
+        context = {**context_of(task), **(about or {})}
+        context["ti"].active_runs = active_runs
+        if run_type != "manual":
+            context["dag_run"].run_type = run_type
         context["outlet_events"] = OutletEventAccessors()
         context["ti"].try_number, context["ti"].max_tries = try_number, max_tries
+        context["deferred"] = []
         for task_id, value in xcoms.items():
             context["ti"].xcoms[task_id, "return_value"] = value
-        ready = task.prepare_for_execution()
-        ready.render_template_fields(context)
-        context["task"] = ready
-        try:
-            context["result"] = ready.execute(context)
-        except BaseException as error:
-            error.context = context  # type: ignore[attr-defined] # for tests that look at what it left behind
-            raise
+        resumed: tuple[str, dict[str, Any]] | None = None
+        while "result" not in context:
+            ready = task.prepare_for_execution()
+            ready.render_template_fields(context)
+            context["task"] = ready
+            try:
+                context["result"] = ready.resume_execution(*resumed, context) if resumed else ready.execute(context)
+            except TaskDeferred as deferred:
+                context["deferred"].append(deferred)
+                resumed = waiting(deferred)
+            except BaseException as error:
+                error.context = context  # type: ignore[attr-defined] # for tests that look at what it left behind
+                raise
         return context["result"], context
 
     return run
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """Airflow's API server as it starts up, with this repository's plugins folder and two users."""
+    from airflow import plugins_manager, settings
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
+
+    caches = [each for each in vars(plugins_manager).values() if hasattr(each, "cache_clear")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "PLUGINS_FOLDER", str(ROOT / "plugins"))
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "reader:viewer,stranger:none")
+        patch.setenv(
+            "AIRFLOW__API_AUTH__JWT_SECRET", "a secret of sixty-four bytes, as it is asked for by HS512 tokens"
+        )
+        for each in caches:
+            each.cache_clear()
+        purge_cached_app()
+        import_all_models()
+        Base.metadata.create_all(settings.engine)
+        yield create_app(apps="core")
+    purge_cached_app()
+    for each in caches:
+        each.cache_clear()
+    Base.metadata.drop_all(settings.engine)
+
+
+@pytest.fixture
+def client(server, s3, monkeypatch) -> Any:
+    """Make a browser: client() of the reader, client(None) of nobody."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("AIRFLOW_VAR_FEATURE_STORE", json.dumps({"bucket": "lake"}))
+
+    def browser(role: str | None = "viewer") -> Any:
+        cookies = {}
+        if role:
+            user = SimpleAuthManagerUser(username="reader", role=None if role == "none" else role)
+            cookies = {"_token": get_auth_manager().generate_jwt(user)}
+        return TestClient(server, cookies=cookies, follow_redirects=False, raise_server_exceptions=False)
+
+    return browser

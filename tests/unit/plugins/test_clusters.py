@@ -12,9 +12,19 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from feature_store_airflow.create_cluster import CreateClusterOperator
-from feature_store_airflow.failures import FAILURE, ClusterFailed, ClusterNotMade, ClusterStillAlive
+from feature_store_airflow.failures import (
+    FAILURE,
+    ClusterFailed,
+    ClusterLost,
+    ClusterNotMade,
+    ClusterRefused,
+    ClusterStillAlive,
+    WatchFailed,
+)
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
 from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
+
+from tests.unit.plugins.conftest import time_over, triggerer
 
 pytestmark = pytest.mark.unit
 
@@ -27,6 +37,16 @@ LAST = {"try_number": 2, "max_tries": 1}
 NO_ANSWER = ReadTimeoutError(endpoint_url="https://elasticmapreduce.eu-west-2.amazonaws.com")
 
 
+MODE = {"deferrable": False}
+
+
+@pytest.fixture(params=[False, True], ids=["polling", "deferred"])
+def deferrable(request, monkeypatch) -> bool:
+    """For tests that hold in both modes."""
+    monkeypatch.setitem(MODE, "deferrable", request.param)
+    return bool(request.param)
+
+
 def create(**more: Any) -> CreateClusterOperator:
     with DAG("daily"):
         return CreateClusterOperator(**{"task_id": "create_cluster", "poll_seconds": "30", **more}, request=REQUEST)
@@ -34,13 +54,13 @@ def create(**more: Any) -> CreateClusterOperator:
 
 def wait(**more: Any) -> WaitForClusterSensor:
     with DAG("daily"):
-        return WaitForClusterSensor(task_id="wait_for_cluster", job_flow_id="j-1", **more)
+        return WaitForClusterSensor(task_id="wait_for_cluster", request=REQUEST, **{**MODE, **more})
 
 
 def terminate(**more: Any) -> TerminateClusterOperator:
     with DAG("daily"):
         return TerminateClusterOperator(
-            **{"task_id": "terminate_cluster", "deadline": timedelta(minutes=1), **more},
+            **{"task_id": "terminate_cluster", "deadline": timedelta(minutes=1), **MODE, **more},
             cluster_name=NAME,
             cluster_tags=TAGS,
         )
@@ -141,8 +161,13 @@ class TestCreateFails:
 
     def test_emr_has_refused(self, emr, perform, clock) -> None:
         emr.fail_next["RunJobFlow"] = ("ValidationException", "Invalid InstanceProfile.")
-        with pytest.raises(ClusterNotMade, match=r"Invalid InstanceProfile\.\nNo live cluster of the run was listed\."):
-            perform(create(), **LAST)
+        with pytest.raises(ClusterRefused) as caught:
+            perform(create())
+        assert isinstance(caught.value, AirflowFailException), "another try would be refused as well"
+        assert str(caught.value).endswith(
+            "Invalid InstanceProfile.\nNo live cluster of the run was listed. Next: correct what AWS refuses "
+            "(EMR/cluster.json, Airflow's rights), then clear the run."
+        )
         assert clock.now == 0, "there is nothing to wait for"
 
     def test_before_it_could_look_for_the_cluster_of_the_try_before(self, emr, perform, clock) -> None:
@@ -154,14 +179,15 @@ class TestCreateFails:
         assert emr.asked("RunJobFlow") == []
         assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-9"]}]
 
+    @pytest.mark.parametrize("tries", [{}, LAST], ids=["first try", "last try"])
     @pytest.mark.parametrize("retries", [1, 4])
     def test_a_refusal_of_what_boto_has_asked_again_is_none_of_the_first_request(
-        self, emr, perform, clock, retries
+        self, emr, perform, clock, retries, tries
     ) -> None:
         emr.fail_next["RunJobFlow"] = ("ValidationException", "Invalid InstanceProfile.", 400, retries)
         clock.on_sleep = lambda: None if "j-1" in emr.clusters else emr.cluster("j-1", "STARTING", name=NAME)
-        with pytest.raises(ClusterNotMade, match="Terminated j-1, as"):
-            perform(create(), **LAST)
+        with pytest.raises(ClusterRefused, match="Terminated j-1, as"):
+            perform(create(), **tries)
         assert clock.now == 120
 
     @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
@@ -313,10 +339,21 @@ class TestCreateIsKilled:
 
 
 class TestWait:
-    def test_until_the_cluster_takes_steps(self, emr, perform) -> None:
+    @pytest.fixture(autouse=True)
+    def _in_both_modes(self, deferrable) -> None:
+        pass
+
+    def test_until_the_cluster_takes_steps(self, emr, perform, deferrable) -> None:
         emr.cluster("j-1", "STARTING", "BOOTSTRAPPING", "BOOTSTRAPPING", "WAITING")
-        perform(wait())
-        assert len(emr.asked("DescribeCluster")) == 4
+        result, context = perform(wait())
+        assert result == "j-1"
+        assert emr.clusters["j-1"].states == ["WAITING"]
+        assert len(context["deferred"]) == int(deferrable)
+
+    def test_a_cluster_that_is_ready_is_not_waited_for(self, emr, perform) -> None:
+        emr.cluster("j-1", "RUNNING")
+        result, context = perform(wait())
+        assert (result, context["deferred"]) == ("j-1", [])
 
     def test_a_failed_bootstrap_action_is_named_with_the_end_of_its_log(self, emr, s3, perform) -> None:
         reason = "On the master instance (i-0abc), bootstrap action 1 returned a non-zero return code"
@@ -332,12 +369,12 @@ class TestWait:
         s3.put_object(
             Bucket="lake", Key=f"{folder}/i-0aaa/bootstrap-actions/1/stderr.gz", Body=gzip.compress(b"innocent")
         )
-        with pytest.raises(ClusterFailed) as caught:
+        with pytest.raises(ClusterLost) as caught:
             perform(wait())
         for part in ("j-1", "BOOTSTRAP_FAILURE", reason, "a\nno secret", "Next: "):
             assert part in str(caught.value)
         assert "innocent" not in str(caught.value)
-        assert len(emr.asked("DescribeCluster")) == 3, "its log is on S3 only when it has ended"
+        assert caught.value.context["ti"].xcoms["wait_for_cluster", FAILURE] == str(caught.value)
 
     def test_a_cluster_that_ends_without_a_log(self, emr, perform) -> None:
         emr.cluster("j-1", "TERMINATED", reason={"Code": "USER_REQUEST", "Message": "Terminated by user request"})
@@ -345,20 +382,131 @@ class TestWait:
             perform(wait())
         assert "stderr" not in str(caught.value)
 
-    def test_a_cluster_that_never_gets_ready(self, emr, perform) -> None:
-        emr.cluster("j-1", "STARTING")
-        with pytest.raises(ClusterFailed, match=r"not ready after 0.01 s: STARTING.*Next: ") as caught:
-            perform(wait(timeout=0.01))
+    def test_a_cluster_that_never_gets_ready(self, emr, perform, deferrable) -> None:
+        """The same words, whoever was waiting."""
+        emr.cluster("j-1", "STARTING", name=NAME)
+        seconds = 2400 if deferrable else 0.01
+        with pytest.raises(ClusterFailed) as caught:
+            perform(wait(timeout=seconds), waiting=time_over)
+        assert str(caught.value) == (
+            f"Cluster j-1 is not ready after {seconds} s: STARTING. Next: see the cluster's events in EMR (no capacity "
+            "for its instance types, or a bootstrap action that hangs), then clear the run."
+        )
         assert isinstance(caught.value.__cause__, AirflowSensorTimeout)
+        assert caught.value.context["ti"].xcoms["wait_for_cluster", FAILURE] == str(caught.value)
 
-    def test_it_is_never_deferred_to_a_trigger_that_waits_for_the_end(self) -> None:
-        assert wait().deferrable is False
+    def test_an_error_of_aws_is_one_that_a_retry_may_cure(self, emr, perform) -> None:
+        emr.cluster()
+        emr.fail_next["DescribeCluster"] = ("ThrottlingException", "Rate exceeded")
+        with pytest.raises(emr.client.exceptions.ClientError, match="Rate exceeded"):
+            perform(wait())
+
+
+class TestAnotherCluster:
+    """A retry asks for one in the place of one that ended for a cause that may pass; EMR's codes tell."""
+
+    @pytest.fixture(autouse=True)
+    def _in_both_modes(self, deferrable) -> None:
+        pass
+
+    @pytest.fixture
+    def lost(self, emr) -> Any:
+        """Lose the cluster that create_cluster has asked for."""
+
+        def end(code: str) -> None:
+            emr.cluster("j-1", "TERMINATED_WITH_ERRORS", name=NAME, reason={"Code": code, "Message": "why"})
+
+        return end
+
+    @pytest.fixture
+    def emr_makes_it_ready(self, emr, monkeypatch) -> None:
+        ask = emr.RunJobFlow
+
+        def ask_and_start(params: Any, none: None) -> Any:
+            answer = ask(params, none)
+            emr.clusters[answer["JobFlowId"]].states = ["STARTING", "BOOTSTRAPPING", "WAITING"]
+            return answer
+
+        monkeypatch.setattr(emr, "RunJobFlow", ask_and_start)
+
+    @pytest.mark.parametrize(
+        "code", ["BOOTSTRAP_FAILURE", "INSTANCE_FAILURE", "INSTANCE_FLEET_TIMEOUT", "INTERNAL_ERROR"]
+    )
+    def test_is_asked_for_by_the_retry(self, emr, perform, lost, emr_makes_it_ready, code) -> None:
+        lost(code)
+        with pytest.raises(ClusterLost, match=rf"{code}: why.*\nNext: nothing; this may pass, and a retry") as caught:
+            perform(wait())
+        assert not isinstance(caught.value, AirflowFailException)
+        assert emr.asked("RunJobFlow") == [], "the retry does, after its delay"
+        result, _ = perform(wait(), **LAST)
+        assert result == "j-2"
+        assert emr.asked("RunJobFlow") == [{**REQUEST, "Tags": [*TAGS, {"Key": "try", "Value": "2"}]}]
+
+    @pytest.mark.parametrize("code", ["VALIDATION_ERROR", "USER_REQUEST", "ALL_STEPS_COMPLETED", "OF_TOMORROW"])
+    def test_would_not_live_either(self, emr, perform, lost, code) -> None:
+        """Nor is one asked for when the task is cleared alone, whose run's cluster the teardown has ended."""
+        lost(code)
+        for tries in ({}, LAST):
+            with pytest.raises(ClusterFailed, match=f"{code}: why") as caught:
+                perform(wait(), **tries)
+            assert isinstance(caught.value, AirflowFailException)
+        assert emr.asked("RunJobFlow") == []
+
+    def test_has_ended_as_well(self, emr, perform, lost, monkeypatch) -> None:
+        lost("BOOTSTRAP_FAILURE")
+        ask = emr.RunJobFlow
+
+        def ask_and_fail(params: Any, none: None) -> Any:
+            answer = ask(params, none)
+            made = emr.clusters[answer["JobFlowId"]]
+            made.states, made.reason = ["BOOTSTRAPPING", "TERMINATED_WITH_ERRORS"], {"Code": "BOOTSTRAP_FAILURE"}
+            return answer
+
+        monkeypatch.setattr(emr, "RunJobFlow", ask_and_fail)
+        with pytest.raises(ClusterLost, match=r"Cluster j-2 ended.*\nNext: several clusters have ended so\. .* clear"):
+            perform(wait(), **LAST)
+        assert len(emr.asked("RunJobFlow")) == 1
+
+    def test_that_a_lost_try_has_asked_for_is_taken(self, emr, perform, lost) -> None:
+        lost("INSTANCE_FAILURE")
+        emr.cluster("j-2", "BOOTSTRAPPING", "WAITING", name=NAME)
+        result, _ = perform(wait(), try_number=3, max_tries=3)
+        assert result == "j-2"
+        assert emr.asked("RunJobFlow") == []
+
+    def test_is_the_one_that_is_said_to_be_late(self, emr, perform, lost, deferrable) -> None:
+        lost("INSTANCE_FAILURE")
+        with pytest.raises(ClusterFailed, match="Cluster j-2 is not ready after"):
+            perform(wait(timeout=2400 if deferrable else 0.01), **LAST, waiting=time_over)
+
+    def test_is_what_the_steps_are_for(self, emr, perform, s3) -> None:
+        from feature_store_airflow.step import StepOperator
+
+        emr.cluster("j-1", "TERMINATED_WITH_ERRORS", name=NAME)
+        emr.cluster("j-2", name=NAME)
+        with DAG("daily"):
+            step = StepOperator(task_id="ingest", job="ingest", arguments=(), **MODE)
+        key = "runs/daily/manual__2014-02-28T04:00:00+00:00/ingest.json"
+        emr.on_new_step = lambda: s3.put_object(Bucket="lake", Key=key, Body=b"{}")
+        perform(step, wait_for_cluster="j-2")
+        assert [asked["JobFlowId"] for asked in emr.asked("AddJobFlowSteps")] == ["j-2"]
+
+    def test_is_ended_with_the_run(self, emr, perform, lost) -> None:
+        lost("BOOTSTRAP_FAILURE")
+        emr.cluster("j-2", "BOOTSTRAPPING", name=NAME)
+        perform(terminate())
+        assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-2"]}]
 
 
 class TestTerminate:
-    def test_ends_the_cluster_and_sees_it_end(self, emr, perform) -> None:
+    @pytest.fixture(autouse=True)
+    def _in_both_modes(self, deferrable) -> None:
+        pass
+
+    def test_ends_the_cluster_and_sees_it_end(self, emr, perform, deferrable) -> None:
         emr.cluster("j-1", name=NAME)
-        perform(terminate())
+        _, context = perform(terminate())
+        assert len(context["deferred"]) == int(deferrable)
         assert emr.asked("TerminateJobFlows") == [{"JobFlowIds": ["j-1"]}]
         assert emr.clusters["j-1"].state == "TERMINATED"
 
@@ -393,6 +541,36 @@ class TestTerminate:
         monkeypatch.setattr(emr, "TerminateJobFlows", lambda *_: {})
         with pytest.raises(ClusterStillAlive, match=r"j-1 did not end.*cost.*terminate-clusters --cluster-ids j-1"):
             perform(terminate(deadline=timedelta()))
+
+    def test_a_cluster_that_does_not_end_while_it_is_deferred_is_the_same_alarm(
+        self, emr, perform, monkeypatch
+    ) -> None:
+        emr.cluster("j-1", name=NAME)
+        monkeypatch.setattr(emr, "TerminateJobFlows", lambda *_: {})
+        with pytest.raises(ClusterStillAlive, match=r"j-1 did not end within 0:01:00 .*terminate-clusters") as caught:
+            perform(terminate(deferrable=True), waiting=time_over)
+        assert caught.value.context["ti"].xcoms["terminate_cluster", FAILURE] == str(caught.value)
+
+    def test_a_cluster_that_ended_while_its_time_did(self, emr, perform) -> None:
+        emr.cluster("j-1", name=NAME)
+
+        def late(deferred: Any) -> Any:
+            emr.clusters["j-1"].states = ["TERMINATED"]
+            return time_over(deferred)
+
+        perform(terminate(deferrable=True), waiting=late)
+
+    def test_what_the_triggerer_is_refused_is_tried_again(self, emr, perform) -> None:
+        """It says nothing of the cluster."""
+        emr.cluster("j-1", name=NAME)
+
+        def refused(deferred: Any) -> Any:
+            emr.fail_next["DescribeCluster"] = ("AccessDeniedException", "not allowed")
+            return triggerer(deferred)
+
+        with pytest.raises(WatchFailed, match="not allowed") as caught:
+            perform(terminate(deferrable=True), waiting=refused)
+        assert not isinstance(caught.value, AirflowFailException)
 
     def test_an_error_while_looking_is_not_taken_for_its_end(self, emr, perform) -> None:
         emr.cluster("j-1")

@@ -14,6 +14,9 @@ from feature_store_airflow.failures import FAILURE, PlanRejected
 from feature_store_airflow.landing import landed_for
 from feature_store_airflow.plan import PlanSensor, resolve_days
 
+from tests.unit.conftest import FakeTaskInstance
+from tests.unit.plugins.conftest import time_over, triggerer
+
 pytestmark = pytest.mark.unit
 
 TODAY = date(2014, 3, 1)
@@ -153,49 +156,98 @@ class FakeHook:
 
 
 class TestSensor:
+    @pytest.fixture(params=[False, True], ids=["polling", "deferred"])
+    def deferrable(self, request) -> bool:
+        return bool(request.param)
+
     @pytest.fixture
-    def plan(self, s3, context_of) -> Any:
+    def plan(self, s3, perform, monkeypatch, deferrable) -> Any:
         """Run the task once: plan(run_type, **params)."""
 
-        def run(run_type: str, **params: str) -> tuple[Any, dict[str, Any]]:
+        def run(run_type: str, **params: str) -> Any:
             with DAG("daily"):
-                task = PlanSensor(task_id="plan", mode="reschedule", poke_interval=60, timeout=self.timeout)
-            context = context_of(task)
+                task = PlanSensor(
+                    task_id="plan", mode="reschedule", poke_interval=60, timeout=3600, deferrable=deferrable
+                )
             start = datetime.combine(TestLanding.yesterday, dt.time(), UTC)
-            context["params"] = params
-            context["dag_run"] = SimpleNamespace(
-                run_type=run_type, data_interval_start=start, run_after=start + timedelta(days=1)
-            )
-            context["ti"].get_first_reschedule_date = lambda _: self.first_poke
-            ready = task.prepare_for_execution()
-            ready.render_template_fields(context)
-            self.ti = context["ti"]
-            return ready.execute(context)
+            dag_run = SimpleNamespace(run_type=run_type, data_interval_start=start, run_after=start + timedelta(days=1))
+            result, self.context = perform(task, about={"params": params, "dag_run": dag_run}, waiting=self.waiting)
+            return result
 
+        monkeypatch.setattr(FakeTaskInstance, "get_first_reschedule_date", lambda *_: self.first_poke, raising=False)
         return run
 
-    timeout = 3600.0
     first_poke: datetime | None = None
-    ti: Any = None
+    waiting: Any = staticmethod(triggerer)
+    context: Any = None
 
     def test_a_scheduled_run_goes_on_when_its_day_has_landed(self, plan, s3) -> None:
         put(s3, "Dataset/a.csv")
         day = TestLanding.yesterday.isoformat()
         assert plan("scheduled") == {"start": day, "end": day, "days": [day]}
 
+    @pytest.mark.parametrize("deferrable", [False], indirect=True)
     def test_a_scheduled_run_waits_without_a_worker_and_without_an_alarm(self, plan, s3) -> None:
         put(s3, "Dataset/a.csv", last_day="2014-02-27")
-        with pytest.raises(AirflowRescheduleException):
+        with pytest.raises(AirflowRescheduleException) as caught:
             plan("scheduled")
-        assert ("plan", FAILURE) not in self.ti.xcoms
+        assert ("plan", FAILURE) not in caught.value.context["ti"].xcoms
+
+    @pytest.mark.parametrize("deferrable", [True], indirect=True)
+    def test_or_in_the_triggerer(self, plan, s3) -> None:
+        put(s3, "Dataset/a.csv", last_day="2014-02-27")
+
+        def landing(deferred: Any) -> Any:
+            put(s3, "Dataset/b.csv")
+            return triggerer(deferred)
+
+        self.waiting = landing
+        day = TestLanding.yesterday.isoformat()
+        assert plan("scheduled") == {"start": day, "end": day, "days": [day]}
+        (deferred,) = self.context["deferred"]
+        path, arguments = deferred.trigger.serialize()
+        assert path == "feature_store_airflow.triggers.LandingTrigger"
+        assert (arguments["bucket"], arguments["day"], arguments["poll_seconds"]) == ("lake", day, 60)
+        assert timedelta(minutes=59) < deferred.timeout <= timedelta(hours=1)
+        assert ("plan", FAILURE) not in self.context["ti"].xcoms
+
+    @pytest.mark.parametrize("deferrable", [True], indirect=True)
+    def test_a_file_that_it_refuses_ends_the_wait(self, plan, s3) -> None:
+        def landing(deferred: Any) -> Any:
+            put(s3, "Dataset/b.csv", last_day="27.02.2014")
+            return triggerer(deferred)
+
+        self.waiting = landing
+        with pytest.raises(PlanRejected, match="which is not a day") as caught:
+            plan("scheduled")
+        assert caught.value.context["ti"].xcoms["plan", FAILURE] == str(caught.value)
+
+    @pytest.mark.parametrize("deferrable", [True], indirect=True)
+    def test_a_file_that_is_gone_again_is_waited_for(self, plan, s3) -> None:
+        gone = iter([True, False])
+
+        def landing(deferred: Any) -> Any:
+            put(s3, "Dataset/b.csv")
+            resumed = triggerer(deferred)
+            if next(gone):
+                s3.delete_object(Bucket="lake", Key="Dataset/b.csv")
+            return resumed
+
+        self.waiting = landing
+        plan("scheduled")
+        first, second = self.context["deferred"]
+        assert second.kwargs["until"] == first.kwargs["until"]
+        assert second.timeout < first.timeout
 
     def test_a_scheduled_run_gives_up(self, plan) -> None:
+        """The same words, whoever was waiting."""
         self.first_poke = datetime.now(UTC) - timedelta(hours=2)
+        self.waiting = time_over
         with pytest.raises(
             PlanRejected, match=r"can hold .* has landed in s3://lake/Dataset/ within 1:00:00.*Next: "
         ) as caught:
             plan("scheduled")
-        assert self.ti.xcoms["plan", FAILURE] == str(caught.value)
+        assert caught.value.context["ti"].xcoms["plan", FAILURE] == str(caught.value)
 
     @pytest.mark.parametrize("run_type", ["manual", "backfill"])
     def test_other_runs_do_not_wait(self, plan, s3, run_type) -> None:
@@ -231,4 +283,4 @@ class TestSensor:
     def test_half_a_release_is_refused_before_anything_is_looked_at(self, plan, run_type) -> None:
         with pytest.raises(PlanRejected, match="`release_reason` is not, or is blank") as caught:
             plan(run_type, released_by="Ada", release_reason=" ")
-        assert self.ti.xcoms["plan", FAILURE] == str(caught.value)
+        assert caught.value.context["ti"].xcoms["plan", FAILURE] == str(caught.value)

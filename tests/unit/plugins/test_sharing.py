@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 from feature_store_airflow.create_cluster import CreateClusterOperator
-from feature_store_airflow.failures import ClusterNotMade, OrphansFound
+from feature_store_airflow.failures import ClusterRefused, OrphansFound
 from feature_store_airflow.sharing import IDLE
 from feature_store_airflow.sweep import SweepClustersOperator
 from feature_store_airflow.terminate_cluster import TerminateClusterOperator
@@ -79,7 +79,7 @@ class TestCreate:
     def test_a_last_try_that_fails_leaves_the_others_their_cluster(self, emr, perform) -> None:
         emr.cluster("j-7", name=NAME, tags=TAGS, created=hours_ago(20))
         emr.fail_next["RunJobFlow"] = ("ValidationException", "no such role")
-        with pytest.raises(ClusterNotMade, match="is left to the other runs"):
+        with pytest.raises(ClusterRefused, match="is left to the other runs"):
             perform(create(), try_number=2, max_tries=1, **BACKFILL)
         assert emr.asked("TerminateJobFlows") == []
 

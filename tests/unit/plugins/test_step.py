@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
-from feature_store_airflow.failures import FAILURE, StepFailed
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferralError
+from feature_store_airflow.failures import FAILURE, AwsRefused, StepFailed, WatchFailed
+from feature_store_airflow.links import STEP
 from feature_store_airflow.step import StepOperator
+
+from tests.unit.plugins.conftest import time_over, triggerer
 
 pytestmark = pytest.mark.unit
 
@@ -21,9 +24,21 @@ SUMMARY = f"runs/daily/{RUN_ID}/featurize.json"
 DONE = {"job": "featurize", "rows_written": 7}
 
 
+MODE = {"deferrable": False}
+
+
+@pytest.fixture(params=[False, True], ids=["polling", "deferred"], autouse=True)
+def deferrable(request, monkeypatch) -> bool:
+    """Every test here holds in both modes."""
+    monkeypatch.setitem(MODE, "deferrable", request.param)
+    return bool(request.param)
+
+
 def step(**more: Any) -> StepOperator:
     with DAG("daily", default_args={"retries": 1}):
-        return StepOperator(task_id="featurize", job="featurize", arguments=["--features", "s3://lake/f.json"], **more)
+        return StepOperator(
+            task_id="featurize", job="featurize", arguments=["--features", "s3://lake/f.json"], **{**MODE, **more}
+        )
 
 
 @pytest.fixture
@@ -61,6 +76,20 @@ def test_returns_the_jobs_summary(emr, perform, summary) -> None:
     assert sent["HadoopJarStep"]["Args"][:5] == ["spark-submit", "--deploy-mode", "client", "--name", NAME]
     assert sent["HadoopJarStep"]["Args"][-2:] == ["--summary", f"s3://lake/{SUMMARY}"]
     assert ("featurize", FAILURE) not in context["ti"].xcoms
+
+
+def test_waits_where_it_is_told_to(emr, perform, summary, deferrable) -> None:
+    emr.cluster()
+    summary(DONE)
+    assert len(perform(step())[1]["deferred"]) == int(deferrable)
+
+
+def test_leaves_where_its_step_and_the_logs_are(emr, perform, summary) -> None:
+    emr.cluster()
+    summary(DONE)
+    _, context = perform(step())
+    logs = "s3n://lake/elasticmapreduce/j-1/steps/s-1/"
+    assert context["ti"].xcoms["featurize", STEP] == {"cluster_id": "j-1", "step_id": "s-1", "logs": logs}
 
 
 class TestRetry:
@@ -125,13 +154,24 @@ class TestRetry:
             perform(step())
         assert len(emr.asked("AddJobFlowSteps")) == 1
 
+    @pytest.mark.parametrize("state", ["PENDING", "RUNNING"])
+    def test_cancels_what_is_still_at_work_from_before_a_clear(self, emr, perform, summary, state) -> None:
+        """Its task had no chance to: a lost worker, or deferred while there was no triggerer."""
+        emr.cluster()
+        emr.step("s-1", NAME, state)
+        summary(DONE)
+        assert perform(step(), try_number=2, max_tries=2)[0] == DONE
+        assert [asked["StepIds"] for asked in emr.asked("CancelSteps")] == [["s-1"]]
+
     def test_leaves_the_steps_of_other_tasks_and_runs_alone(self, emr, perform, summary) -> None:
         emr.cluster()
         emr.step("s-1", NAME.replace("featurize", "ingest"), "COMPLETED")
-        emr.step("s-2", f"{NAME}1", "RUNNING")
+        emr.step("s-2", f"daily.featurize.{RUN_ID}0.try1", "RUNNING")
+        emr.step("s-3", NAME.replace("daily", "weekly"), "RUNNING")
         summary(DONE)
         perform(step())
         assert len(emr.asked("AddJobFlowSteps")) == 1
+        assert emr.asked("CancelSteps") == []
 
     def test_does_not_believe_the_summary_of_an_earlier_try(self, s3, emr, perform) -> None:
         emr.cluster()
@@ -197,9 +237,9 @@ class TestFailure:
         s3.put_object(Bucket="lake", Key="elasticmapreduce/j-1/steps/s-1/stderr.gz", Body=gzip.compress(log.encode()))
         with pytest.raises(StepFailed) as caught:
             perform(step())
-        assert "line 85 " in str(caught.value)
-        assert "line 84 " not in str(caught.value)
-        assert len(str(caught.value)) < 10_000
+        assert "line 70 " in str(caught.value)
+        assert "line 69 " not in str(caught.value)
+        assert len(str(caught.value)) < 20_000
 
     def test_a_cluster_that_went_away_under_the_step(self, emr, perform) -> None:
         emr.cluster("j-1", "TERMINATED_WITH_ERRORS", reason={"Code": "INSTANCE_FAILURE", "Message": "lost"})
@@ -207,7 +247,14 @@ class TestFailure:
         with pytest.raises(StepFailed) as caught:
             perform(step())
         assert "Cluster j-1: TERMINATED_WITH_ERRORS (INSTANCE_FAILURE: lost)" in str(caught.value)
-        assert "makes a new cluster" in str(caught.value)
+        assert "no fault of the data or the code; clear the run, which makes a new cluster" in str(caught.value)
+
+    def test_a_cluster_that_someone_ended_under_the_step(self, emr, perform) -> None:
+        emr.cluster("j-1", "TERMINATED", reason={"Code": "USER_REQUEST", "Message": "Terminated by user request"})
+        fail(emr, "RUNNING", "INTERRUPTED")
+        with pytest.raises(StepFailed, match="clear the run when it is wanted again: it makes a new cluster") as caught:
+            perform(step())
+        assert "no fault" not in str(caught.value)
 
     def test_a_cluster_that_was_gone_before_the_step(self, emr, perform) -> None:
         emr.cluster("j-1", "TERMINATED", reason={"Code": "ALL_STEPS_COMPLETED", "Message": "Auto-terminated"})
@@ -225,6 +272,14 @@ class TestFailure:
         emr.fail_next["AddJobFlowSteps"] = ("ThrottlingException", "Rate exceeded")
         with pytest.raises(emr.client.exceptions.ClientError, match="Rate exceeded"):
             perform(step())
+
+    def test_what_aws_refuses_is_refused_again(self, emr, perform) -> None:
+        emr.cluster()
+        emr.fail_next["ListSteps"] = ("AccessDeniedException", "not allowed")
+        with pytest.raises(AwsRefused, match="not allowed\nNext: correct what AWS refuses") as caught:
+            perform(step())
+        assert isinstance(caught.value, AirflowFailException)
+        assert caught.value.context["ti"].xcoms["featurize", FAILURE] == str(caught.value)
 
     @pytest.mark.parametrize("left", [None, b"{", b"[]"])
     def test_a_job_that_says_nothing(self, emr, perform, summary, left) -> None:
@@ -274,13 +329,100 @@ class TestKill:
         assert emr.asked("AddJobFlowSteps") == []
 
     def test_at_the_tasks_own_timeout(self, emr, perform, monkeypatch) -> None:
+        """A step that hangs: the same end and the same words, whoever was waiting."""
         emr.cluster()
+        emr.new_states = ["PENDING", "RUNNING"]
 
         def time_out(*_: object) -> None:
             raise AirflowTaskTimeout
 
         monkeypatch.setattr("feature_store_airflow.step.time.sleep", time_out)
-        with pytest.raises(StepFailed, match="did not end within 2:00:00 and was cancelled") as caught:
-            perform(step(execution_timeout=timedelta(hours=2)))
-        assert "feature_store_backfill" in str(caught.value)
+        with pytest.raises(StepFailed) as caught:
+            perform(step(execution_timeout=timedelta(hours=2)), waiting=time_over)
         assert emr.clusters["j-1"].steps[0].state == "CANCELLED"
+        assert len(emr.asked("CancelSteps")) == 1
+        assert str(caught.value).splitlines() == [
+            "featurize of 2014-02-26 to 2014-02-27: step s-1 did not end within 2:00:00 and was cancelled.",
+            "Its logs: s3n://lake/elasticmapreduce/j-1/steps/s-1/ (EMR uploads them within minutes).",
+            "Next: raise the task's execution_timeout, or run fewer days at once by feature_store_backfill.",
+        ]
+        assert caught.value.context["ti"].xcoms["featurize", FAILURE] == str(caught.value)
+
+
+@pytest.mark.parametrize("deferrable", [True], indirect=True, ids=["deferred"])
+class TestDeferral:
+    def test_hands_the_step_to_the_triggerer(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+        _, context = perform(step(execution_timeout=timedelta(hours=2), poll_seconds="0.5", region_name="eu-west-2"))
+        (deferred,) = context["deferred"]
+        path, arguments = deferred.trigger.serialize()
+        assert path == "feature_store_airflow.triggers.StepTrigger"
+        assert arguments == {
+            "cluster_id": "j-1",
+            "step_id": "s-1",
+            "poll_seconds": 0.5,
+            "hook": {"aws_conn_id": "aws_default", "region_name": "eu-west-2", "verify": None, "config": None},
+        }
+        assert timedelta(hours=1, minutes=59) < deferred.timeout <= timedelta(hours=2)
+
+    def test_without_a_timeout_it_waits_for_ever(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+        assert perform(step())[1]["deferred"][0].timeout is None
+
+    def test_a_step_that_has_ended_is_not_handed_over(self, s3, emr, perform) -> None:
+        emr.cluster()
+        emr.step("s-1", NAME, "COMPLETED")
+        s3.put_object(Bucket="lake", Key=SUMMARY, Body=json.dumps(DONE))
+        assert perform(step(), try_number=2)[1]["deferred"] == []
+
+    def test_the_time_of_a_try_is_that_of_all_its_steps(self, emr, perform, summary) -> None:
+        emr.cluster()
+        emr.step("s-1", NAME, "RUNNING", "RUNNING", "CANCELLED")
+        summary(DONE)
+        _, context = perform(step(execution_timeout=timedelta(hours=2)), try_number=2)
+        first, second = context["deferred"]
+        assert (first.trigger.step_id, second.trigger.step_id) == ("s-1", "s-2")
+        assert second.timeout < first.timeout
+        assert second.kwargs["until"] == first.kwargs["until"]
+
+    def test_an_event_that_came_too_early_does_no_harm(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+        emr.new_states = ["PENDING", "RUNNING", "RUNNING", "COMPLETED"]
+
+        def at_once(deferred: Any) -> tuple[str, dict[str, Any]]:
+            return deferred.method_name, {**deferred.kwargs, "event": {"seen": "FAILED"}}
+
+        result, context = perform(step(), waiting=at_once)
+        assert result == DONE
+        assert len(context["deferred"]) == 3
+        assert len(emr.asked("AddJobFlowSteps")) == 1
+
+    def test_a_step_that_ended_while_its_time_did_is_as_good_as_any(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+        emr.new_states = ["RUNNING", "COMPLETED"]
+        assert perform(step(execution_timeout=timedelta(hours=2)), waiting=time_over)[0] == DONE
+        assert emr.asked("CancelSteps") == []
+
+    def test_what_aws_refuses_to_the_triggerer_is_said(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+
+        def refused(deferred: Any) -> Any:
+            emr.fail_next["DescribeStep"] = ("AccessDeniedException", "not allowed")
+            return triggerer(deferred)
+
+        with pytest.raises(WatchFailed, match=r"The triggerer could not look on: .*not allowed\nNext: ") as caught:
+            perform(step(), waiting=refused)
+        assert not isinstance(caught.value, AirflowFailException), "a retry finds the step"
+        assert caught.value.context["ti"].xcoms["featurize", FAILURE] == str(caught.value)
+
+    def test_a_trigger_that_broke_is_airflows_own_failure(self, emr, perform, summary) -> None:
+        emr.cluster()
+        summary(DONE)
+        with pytest.raises(TaskDeferralError):
+            perform(step(), waiting=lambda _: ("__fail__", {"error": "Trigger failure"}))
+        assert emr.asked("CancelSteps") == [], "a retry finds the step"

@@ -157,6 +157,8 @@ class TestLink:
     def test_is_one_of_the_tasks_beside_the_providers(self) -> None:
         assert [each.name for each in task().operator_extra_links] == [
             "Validation report",
+            "Step log (stderr)",
+            "Step log (stdout)",
             "EMR Cluster",
             "EMR Cluster Logs",
         ]

@@ -150,3 +150,23 @@ class TestADayWhoseSlotIsTaken:
     @pytest.mark.parametrize("state", ["success", "failed"])
     def test_is_run_again_when_that_run_is_over(self, trigger, state: str) -> None:
         assert trigger(state, self.task("ingest", None))[0] == "by params"
+
+
+def test_a_pool_counts_deferred_tasks() -> None:
+    """Also one that is there already; its size stays as it is."""
+    api, asked = airflow(httpx.Response(409), GOOD)
+    sent: list[dict[str, Any]] = []
+    api._http.event_hooks = {"request": [lambda request: sent.append(json.loads(request.content))]}
+    api.ensure_pool("lake", 1, "one writer")
+    assert asked == ["POST /api/v2/pools", "PATCH /api/v2/pools/lake"]
+    assert sent == [
+        {"name": "lake", "slots": 1, "description": "one writer", "include_deferred": True},
+        {"include_deferred": True},
+    ]
+
+
+def test_a_pool_that_is_refused() -> None:
+    api, asked = airflow(httpx.Response(403), GOOD)
+    with pytest.raises(httpx.HTTPStatusError):
+        api.ensure_pool("lake", 1, "one writer")
+    assert len(asked) == 1

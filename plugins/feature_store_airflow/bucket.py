@@ -1,0 +1,105 @@
+"""The feature store's bucket, as the pages of Airflow's API server read it: with the same connection as the tasks."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import Variable
+from botocore.exceptions import BotoCoreError, ClientError
+
+from feature_store_airflow.aws import s3_client
+from feature_store_airflow.settings import RUNS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What Airflow takes for the id of a DAG or a task and, unless it is told otherwise, for a run's: no slash, nor anything
+# escaped. Two such names have a meaning of their own in paths, and an S3 may keep its objects in files.
+DAG_ID = re.compile(r"(?!\.{1,2}\Z)[\w.-]+")
+RUN_ID = re.compile(r"(?!\.{1,2}\Z)[\w.~:+-]+")
+ABSENT = ("NoSuchKey", "404")
+CHUNK = 64 * 1024  # bytes
+
+log = logging.getLogger(__name__)
+
+
+class NothingThereError(Exception):
+    """There is nothing to show; the message says what there is not, and what to do. 404."""
+
+
+class StoreError(Exception):
+    """S3, or the way to it, does not work; the message says how. 502."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket."""
+
+    client: S3Client
+    name: str
+
+    @classmethod
+    def open(cls, name: str | None = None) -> Bucket:
+        """Open the feature store's, or the one of a name.
+
+        Raises:
+            StoreError: the Variable or the connection is not there (the API server may read both).
+        """
+        try:
+            settings: Mapping[str, Any] = {} if name else Variable.get("feature_store", deserialize_json=True)
+            return cls(s3_client(S3Hook()), name or settings["bucket"])
+        except Exception as error:
+            log.exception("The feature store's bucket can't be reached.")
+            raise StoreError(
+                "The feature store's bucket can't be reached. Next: see the Variable feature_store, the connection "
+                "aws_default and the log of Airflow's API server."
+            ) from error
+
+    def holds(self, key: str) -> bool:
+        """Tell whether there is an object; StoreError if S3 does not say."""
+        try:
+            self.client.head_object(Bucket=self.name, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            if _is_absence(error):
+                return False
+            raise self._unwell(error) from error
+        return True
+
+    def chunks(self, key: str) -> Iterator[bytes] | None:
+        """Read an object piece by piece, unpacked if its key ends in .gz.
+
+        None if there is none, StoreError if S3 does not give it.
+        """
+        try:
+            body: Any = self.client.get_object(Bucket=self.name, Key=key)["Body"]
+        except (BotoCoreError, ClientError) as error:
+            if _is_absence(error):
+                return None
+            raise self._unwell(error) from error
+        if key.endswith(".gz"):
+            return iter(partial(gzip.GzipFile(fileobj=body).read, CHUNK), b"")
+        chunks: Iterator[bytes] = body.iter_chunks(CHUNK)
+        return chunks
+
+    def _unwell(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"S3 gave nothing from the bucket {self.name}: {error}. Next: try again, and see S3 if it stays."
+        )
+
+
+def run_folder(dag_id: str, run_id: str) -> str:
+    """Name the folder of a run in the bucket; NothingThereError if these are no names of a DAG and of a run."""
+    if not (DAG_ID.fullmatch(dag_id) and RUN_ID.fullmatch(run_id)):
+        raise NothingThereError("That is not a DAG and a run of it. Next: come here by a link on a run or its tasks.")
+    return f"{RUNS}/{dag_id}/{run_id}"
+
+
+def _is_absence(error: Exception) -> bool:
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in ABSENT

@@ -1,0 +1,153 @@
+"""Deferred, as in production: Airflow's triggerer waits for clusters and steps, through its own restart and kills."""
+
+from __future__ import annotations
+
+import configparser
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from infra.local import airflow, parts
+from infra.local.settings import MARK
+from infra.local.supervision import Supervisor
+from tests.e2e.conftest import DAILY, Live, until
+
+pytestmark = pytest.mark.e2e
+
+STEPS = ("schema", "ingest", "featurize", "validate", "sync")
+
+
+@pytest.fixture(scope="module")
+def deferring(live: Live) -> Iterator[None]:
+    """Let waiting tasks be deferred: Airflow's own setting, as the scheduler's workers read it at its start."""
+    file = airflow.home(live.stack) / "airflow.cfg"
+    before = file.read_text()
+    settings = configparser.RawConfigParser()
+    settings.read_string(before)
+    settings["operators"] = {"default_deferrable": "True"}
+    with file.open("w") as out:
+        settings.write(out)
+    restart(live, "airflow-scheduler")
+    yield
+    file.write_text(before)
+    restart(live, "airflow-scheduler")
+
+
+def restart(live: Live, part: str) -> None:
+    """End a part of the stack as its supervisor would, and wait until that has it back."""
+    supervisor = Supervisor(live.stack)
+    pid = supervisor.states()[part].pid
+    process = psutil.Process(pid)
+    children = process.children(recursive=True)
+    process.terminate()
+    _, left = psutil.wait_procs([process, *children], timeout=15)
+    for each in left:
+        each.kill()
+
+    def is_back() -> bool | None:
+        state = supervisor.states()[part]
+        started = dt.datetime.fromtimestamp(state.started, dt.UTC)
+        return (state.pid not in (0, pid) and parts.is_ready(live.stack, part, started)) or None
+
+    until(is_back, 120, f"{part} to be back")
+
+
+def of_step(live: Live, step_id: str) -> list[psutil.Process]:
+    """The processes of a step."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+        except psutil.Error:
+            continue
+        if environment.get(MARK) == str(live.stack.home) and environment.get("EMR_STEP_ID") == step_id:
+            found.append(process)
+    return found
+
+
+class Run:
+    """A run whose steps are held in the middle of their work: long ones, as on AWS."""
+
+    def __init__(self, live: Live, run_id: str) -> None:
+        self.live, self.run_id = live, run_id
+        self.emr = live.client("emr")
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps of the run's one cluster, the first one first."""
+        (cluster,) = self.live.clusters(self.run_id)
+        return list(reversed(self.emr.list_steps(ClusterId=cluster["Id"])["Steps"]))
+
+    def held(self, task_id: str) -> tuple[str, list[psutil.Process]]:
+        """Stop the step of a task when it runs, and wait until the task is deferred; the step, and its processes."""
+
+        def running() -> str | None:
+            states = self.live.task_states(DAILY, self.run_id)
+            if states.get(task_id) not in ("running", "deferred"):
+                return None
+            return next(
+                (s["Id"] for s in self.steps() if task_id in s["Name"] and s["Status"]["State"] == "RUNNING"), None
+            )
+
+        step_id = until(running, 120, f"the step of {task_id}")
+
+        def stopped() -> list[psutil.Process] | None:
+            processes = of_step(self.live, step_id)
+            for process in processes:
+                process.suspend()
+            # One may have started another meanwhile.
+            return processes if processes and set(processes) == set(of_step(self.live, step_id)) else None
+
+        processes = until(stopped, 30, f"the processes of {step_id}")
+        until(lambda: self.task(task_id)["state"] == "deferred" or None, 60, f"{task_id} to be deferred")
+        return step_id, processes
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        return next(task for task in self.live.api.tasks(DAILY, self.run_id) if task["task_id"] == task_id)
+
+    def state_of(self, step_id: str) -> str:
+        return next(str(step["Status"]["State"]) for step in self.steps() if step["Id"] == step_id)
+
+
+def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: Live, deferring: None) -> None:
+    day = live.day - dt.timedelta(days=3)  # not one that another run has computed
+    run = Run(live, live.trigger(DAILY, start=day.isoformat(), end=day.isoformat()))
+
+    # A triggerer that ends cancels nothing, and the one that comes after it goes on.
+    ingest, processes = run.held("ingest")
+    restart(live, "airflow-triggerer")
+    assert (run.state_of(ingest), run.task("ingest")["state"]) == ("RUNNING", "deferred")
+    pool = live.api.get("/pools/feature_store_lake")
+    assert (pool["deferred_slots"], pool["open_slots"]) == (1, 0), "no other step may write meanwhile"
+    for process in processes:
+        process.resume()
+
+    # A task that is cleared while it is deferred: its step is cancelled, and done anew.
+    featurize, _ = run.held("featurize")
+    assert run.task("ingest")["try_number"] == 1
+    what = {"dag_run_id": run.run_id, "task_ids": ["featurize"], "dry_run": False, "only_failed": False}
+    live.api.call("POST", f"/dags/{DAILY}/clearTaskInstances", **what)
+    until(lambda: run.state_of(featurize) == "CANCELLED" or None, 60, "the step of featurize to be cancelled")
+
+    # A task that is marked failed while it is deferred: the triggerer cancels its step.
+    sync, _ = run.held("sync")
+    live.api.call("PATCH", f"/dags/{DAILY}/dagRuns/{run.run_id}/taskInstances/sync", new_state="failed")
+    assert live.wait(DAILY, run.run_id) == "failed"
+    assert f"The task was killed: cancelling step {sync} " in live.task_log(DAILY, run.run_id, "sync")
+    ended = [(step["Name"].split(".")[1], step["Status"]["State"]) for step in run.steps()]
+    done = [(task_id, "COMPLETED") for task_id in STEPS[:-1]]
+    # Which of the two ends the last one is a race that nobody needs to win: the cluster's end comes close behind.
+    assert ended[:-1] == [*done[:2], ("featurize", "CANCELLED"), *done[2:]]
+    assert ended[-1] in (("sync", "CANCELLED"), ("sync", "INTERRUPTED"))
+    assert [cluster["Status"]["State"] for cluster in live.clusters(run.run_id)] == ["TERMINATED"]
+
+    # All that waits was deferred; and the log of a step is one click from its task.
+    for task_id in ("wait_for_cluster", *STEPS, "terminate_cluster"):
+        assert "Pausing task as DEFERRED" in live.task_log(DAILY, run.run_id, task_id), task_id
+    links = live.api.get(f"/dags/{DAILY}/dagRuns/{run.run_id}/taskInstances/ingest/links")["extra_links"]
+    said = httpx.get(links["Step log (stdout)"], timeout=30)
+    assert said.status_code == 200
+    assert '"job": "ingest"' in said.text
