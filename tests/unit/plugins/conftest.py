@@ -1,14 +1,20 @@
-"""An EMR for the operators' tests: a real boto3 client, which checks each request, over states that a test sets."""
+"""An EMR for the operators' tests: a real boto3 client, which checks each request, over states that a test sets.
+
+And Airflow's API server with this repository's plugins, for the tests of its pages.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from infra.local.settings import ROOT
 
 TAGS = [{"Key": "Project", "Value": "feature-store"}, {"Key": "run_id", "Value": "r1"}]
 EPOCH = dt.datetime(2014, 2, 28, tzinfo=dt.UTC)
@@ -191,3 +197,49 @@ def perform(context_of: Any) -> Any:
         return context["result"], context
 
     return run
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """Airflow's API server as it starts up, with this repository's plugins folder and two users."""
+    from airflow import plugins_manager, settings
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+    from airflow.models import import_all_models
+    from airflow.models.base import Base
+
+    caches = [each for each in vars(plugins_manager).values() if hasattr(each, "cache_clear")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "PLUGINS_FOLDER", str(ROOT / "plugins"))
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "reader:viewer,stranger:none")
+        patch.setenv(
+            "AIRFLOW__API_AUTH__JWT_SECRET", "a secret of sixty-four bytes, as it is asked for by HS512 tokens"
+        )
+        for each in caches:
+            each.cache_clear()
+        purge_cached_app()
+        import_all_models()
+        Base.metadata.create_all(settings.engine)
+        yield create_app(apps="core")
+    purge_cached_app()
+    for each in caches:
+        each.cache_clear()
+    Base.metadata.drop_all(settings.engine)
+
+
+@pytest.fixture
+def client(server, s3, monkeypatch) -> Any:
+    """Make a browser: client() of the reader, client(None) of nobody."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi.testclient import TestClient
+
+    monkeypatch.setenv("AIRFLOW_VAR_FEATURE_STORE", json.dumps({"bucket": "lake"}))
+
+    def browser(role: str | None = "viewer") -> Any:
+        cookies = {}
+        if role:
+            user = SimpleAuthManagerUser(username="reader", role=None if role == "none" else role)
+            cookies = {"_token": get_auth_manager().generate_jwt(user)}
+        return TestClient(server, cookies=cookies, follow_redirects=False, raise_server_exceptions=False)
+
+    return browser

@@ -1,0 +1,126 @@
+"""The feature store's bucket, as the pages of Airflow's API server read it: with the same connection as the tasks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import Variable
+from botocore.exceptions import BotoCoreError, ClientError
+
+from feature_store_airflow.aws import s3_client
+from feature_store_airflow.settings import RUNS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What Airflow takes for a DAG's id and, unless it is told otherwise, for a run's: no slash, nor anything escaped. Two
+# such names have a meaning of their own in paths, and an S3 may keep its objects in files.
+DAG_ID = re.compile(r"(?!\.{1,2}\Z)[\w.-]+")
+RUN_ID = re.compile(r"(?!\.{1,2}\Z)[\w.~:+-]+")
+ABSENT = ("NoSuchKey", "404")
+CHUNK = 64 * 1024  # bytes
+# A client takes a tenth of a second to make, which is a third of what a page may take. So long one is used again: then
+# a connection that was changed counts.
+CLIENT_SECONDS = 300
+
+log = logging.getLogger(__name__)
+
+
+class NothingThereError(Exception):
+    """There is nothing to show; the message says what there is not, and what to do. 404."""
+
+
+class StoreError(Exception):
+    """S3, or the way to it, does not work; the message says how. 502."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The bucket, and the Airflow Variable that names it."""
+
+    client: S3Client
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def open(cls) -> Bucket:
+        """Open it; StoreError if the Variable or the connection is not there (the API server may read both)."""
+        try:
+            settings = Variable.get("feature_store", deserialize_json=True)
+            made = cls(_client(int(time.monotonic() // CLIENT_SECONDS)), settings)
+            log.debug("The bucket is %s.", made.name)
+        except Exception as error:
+            log.exception("The feature store's bucket can't be reached.")
+            raise StoreError(
+                "The feature store's bucket can't be reached. Next: see the Variable feature_store, the connection "
+                "aws_default and the log of Airflow's API server."
+            ) from error
+        return made
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.settings["bucket"])
+
+    def holds(self, key: str) -> bool:
+        """Tell whether there is an object; StoreError if S3 does not say."""
+        try:
+            self.client.head_object(Bucket=self.name, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            if _is_absence(error):
+                return False
+            raise self._unwell(error) from error
+        return True
+
+    def chunks(self, key: str) -> Iterator[bytes] | None:
+        """Read an object piece by piece; None if there is none, StoreError if S3 does not give it."""
+        try:
+            found = self.client.get_object(Bucket=self.name, Key=key)
+        except (BotoCoreError, ClientError) as error:
+            if _is_absence(error):
+                return None
+            raise self._unwell(error) from error
+        return found["Body"].iter_chunks(CHUNK)
+
+    def text(self, key: str) -> str | None:
+        """Read a small object as text; None if there is none, StoreError if S3 does not give it."""
+        chunks = self.chunks(key)
+        try:
+            return None if chunks is None else b"".join(chunks).decode(errors="replace")
+        except BotoCoreError as error:  # while it is being read
+            raise self._unwell(error) from error
+
+    def names(self, prefix: str) -> list[str]:
+        """List the keys that begin so, a thousand at most; StoreError if S3 does not say."""
+        try:
+            found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
+        except (BotoCoreError, ClientError) as error:
+            raise self._unwell(error) from error
+        return [entry["Key"] for entry in found.get("Contents", [])]
+
+    def _unwell(self, error: Exception) -> StoreError:
+        return StoreError(
+            f"S3 gave nothing from the bucket {self.name}: {error}. Next: try again, and see S3 if it stays."
+        )
+
+
+def run_folder(dag_id: str, run_id: str) -> str:
+    """Name the folder of a run in the bucket; NothingThereError if these are no names of a DAG and of a run."""
+    if not (DAG_ID.fullmatch(dag_id) and RUN_ID.fullmatch(run_id)):
+        raise NothingThereError("That is not a DAG and a run of it. Next: come here by a link on a run or its tasks.")
+    return f"{RUNS}/{dag_id}/{run_id}"
+
+
+@lru_cache(maxsize=1)
+def _client(_: int) -> S3Client:
+    return s3_client(S3Hook())
+
+
+def _is_absence(error: Exception) -> bool:
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in ABSENT
