@@ -43,9 +43,10 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Bucket:
-    """The bucket, and the Airflow Variable that names it."""
+    """The bucket, and all of the Airflow Variable that names it."""
 
     client: S3Client
+    name: str
     settings: Mapping[str, Any]
 
     @classmethod
@@ -53,20 +54,13 @@ class Bucket:
         """Open it; StoreError if the Variable or the connection is not there (the API server may read both)."""
         try:
             settings = Variable.get("feature_store", deserialize_json=True)
-            made = cls(_client(int(time.monotonic() // CLIENT_SECONDS)), settings)
-            log.debug("The bucket is %s.", made.name)
+            return cls(_client(int(time.monotonic() // CLIENT_SECONDS)), settings["bucket"], settings)
         except Exception as error:
             log.exception("The feature store's bucket can't be reached.")
             raise StoreError(
                 "The feature store's bucket can't be reached. Next: see the Variable feature_store, the connection "
                 "aws_default and the log of Airflow's API server."
             ) from error
-        return made
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.settings["bucket"])
 
     def holds(self, key: str) -> bool:
         """Tell whether there is an object; StoreError if S3 does not say."""

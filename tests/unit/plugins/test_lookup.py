@@ -213,7 +213,7 @@ class TestConnection:
         secrets.create_secret(Name=ONLINE["credentials"], SecretString=json.dumps(login))
         for name in ("a", "b"):
             s3.put_object(Bucket="lake", Key=f"{AUTHORITIES}/{name}.pem", Body=f"pem {name}".encode())
-        return Bucket(s3, SETTINGS)
+        return Bucket(s3, "lake", SETTINGS)
 
     def test_is_that_of_the_clusters(self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Any] = []
@@ -252,7 +252,7 @@ class TestConnection:
         ],
     )
     def test_what_is_missing_is_named(self, bucket: Bucket, settings: dict[str, Any], said: str) -> None:
-        row_online, note = lookup._online("A", ENERGY, Bucket(bucket.client, settings))
+        row_online, note = lookup._online("A", ENERGY, Bucket(bucket.client, "lake", settings))
         assert row_online is None
         assert said in note
         assert note.startswith("The online store can't be read: ")
@@ -278,7 +278,7 @@ class TestConnection:
             bucket.client.put_object(Bucket="lake", Key=f"{AUTHORITIES}/{name}.pem", Body=stack.ca.read_bytes())
         where = {**ONLINE, "host": HOST, "port": stack.ports.keyspaces_port}
         before = threading.active_count()
-        row_online, note = lookup._online("A", ENERGY, Bucket(bucket.client, {**SETTINGS, "keyspaces": where}))
+        row_online, note = lookup._online("A", ENERGY, Bucket(bucket.client, "lake", {**SETTINGS, "keyspaces": where}))
         assert row_online is None
         assert f"No connection to Keyspaces at {HOST}:{stack.ports.keyspaces_port}" in note
         assert threading.active_count() <= before + 1  # the driver's own loop, which all of its sessions share
@@ -286,10 +286,10 @@ class TestConnection:
 
 def test_delta_asks_s3_as_the_tasks_connection(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of a role")
-    assert lookup._storage(Bucket(s3, SETTINGS)) == {
+    assert lookup._storage(Bucket(s3, "lake", SETTINGS)) == {
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_SESSION_TOKEN": "of a role",
         "AWS_REGION": "eu-west-2",
     }
-    assert "AWS_REGION" not in lookup._storage(Bucket(s3, {"bucket": "lake"}))
+    assert "AWS_REGION" not in lookup._storage(Bucket(s3, "lake", {}))
