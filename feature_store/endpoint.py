@@ -181,19 +181,31 @@ def _auth(endpoint: Endpoint) -> AuthProvider:
     return SigV4AuthProvider(session)
 
 
+def login_of(said: str | bytes, secret: str) -> Login:
+    """Read a login from what a secret holds, a JSON object with `username` and `password`; OnlineError if it is none.
+
+    Args:
+        said: what it holds.
+        secret: its name, for the message: what is in it is in none.
+    """
+    try:
+        of = json.loads(said)
+        return Login(str(of["username"]), str(of["password"]))
+    except (ValueError, KeyError, TypeError):
+        # Not the error itself: it may quote what is in the secret.
+        raise OnlineError(f"The secret {secret} is no JSON object with username and password") from None
+
+
 def _of_secret(name: str, region: str) -> Login:
     import boto3  # noqa: PLC0415 - as in _auth
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         client: Any = boto3.client("secretsmanager", region_name=region)
-        said = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
-        return Login(str(said["username"]), str(said["password"]))
+        said = client.get_secret_value(SecretId=name).get("SecretString", "")
     except (BotoCoreError, ClientError) as error:
         raise OnlineError(f"The secret {name} in {region} can't be read: {error}") from error
-    except (ValueError, KeyError, TypeError):
-        # Not the error itself: it may quote what is in the secret.
-        raise OnlineError(f"The secret {name} in {region} is no JSON object with username and password") from None
+    return login_of(str(said), f"{name} in {region}")
 
 
 def _variable(name: str) -> str:

@@ -18,6 +18,9 @@ FEATURES = f"delta/{VIEW}"  # of each view
 METRICS, VERDICTS = "validation_metrics", "validation_verdicts"
 CERTIFICATES = "sync_certificates"  # and which days are online, and proven to be
 OWN = (METRICS, VERDICTS, CERTIFICATES)
+VIEW_METRICS = f"metrics/{VIEW}.json"  # of each view, what the page in Airflow shows: see metrics.py
+RELEASES = "releases"  # a folder for each release of the code, named after its content
+AUTHORITIES = "certs/"  # in it, PEM files of the certificate authorities that the online store is trusted by
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 HIDDEN = ("_", ".")  # to Spark, and so to the ingest step

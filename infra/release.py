@@ -11,6 +11,7 @@ from pathlib import Path
 
 import boto3
 
+from feature_store import layout
 from infra.local.settings import JARS, ROOT, StackError
 
 PACKAGES = ("feature_store", "spark_jobs")
@@ -43,7 +44,7 @@ def build(certs: Sequence[Path], out: Path, *, root: Path = ROOT, jars: Path = J
     for name in ("emr_bootstrap_script.sh", "app.config"):
         _copy(root / "EMR" / name, part / name)
     for cert in certs:
-        _copy(cert, part / "certs" / f"{cert.stem}.pem")
+        _copy(cert, part / layout.AUTHORITIES / f"{cert.stem}.pem")
     for jar in sorted(jars.glob("*.jar")):
         _copy(jar, part / "jars" / jar.name)
     if not certs or not (part / "jars").exists():
@@ -65,7 +66,7 @@ def build(certs: Sequence[Path], out: Path, *, root: Path = ROOT, jars: Path = J
 def publish(release: Release, bucket: str) -> str:
     """Upload what is not in the bucket yet, the marker last; the release's URI. The environment says which S3."""
     s3 = boto3.Session().client("s3")
-    prefix = f"releases/{release.digest}/"
+    prefix = f"{layout.RELEASES}/{release.digest}/"
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     there = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
     if prefix + SUMS not in there:

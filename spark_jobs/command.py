@@ -24,7 +24,13 @@ from spark_jobs.errors import JobError, Summary, VerdictError, first_cause
 Work = Callable[[SparkSession, argparse.Namespace], Summary]
 Alone = Callable[[argparse.Namespace], Summary | None]
 
-OF_A_VIEW = ("features", "report", "table", "certificate")  # arguments that name what each view has of its own
+OF_A_VIEW = (
+    "features",
+    "report",
+    "table",
+    "certificate",
+    "metrics",
+)  # arguments that name what each view has of its own
 
 DONE, FAILED = 0, 1  # argparse ends the process with 2 when the arguments are bad
 
@@ -60,6 +66,13 @@ def add_version(arguments: argparse.ArgumentParser, table: str) -> None:
         action="append",
         metavar="N",
         help=f"Delta version of the {table} (default: the newest); of several views, one for each, in their order",
+    )
+
+
+def add_metrics(arguments: argparse.ArgumentParser) -> None:
+    """Let a job put what it has done into what the page in Airflow shows."""
+    arguments.add_argument(
+        "--metrics", metavar="URI", help="also put what was done into this JSON of the view's metrics"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -117,6 +117,12 @@ def write_text(uri: str, text: str) -> None:
     """Write a text file, in place of one that is there; JobError if that is not possible."""
     with _said(uri, "can't be written"):
         files.write_text(uri, text)
+
+
+def update_text(uri: str, change: Callable[[str | None], str]) -> None:
+    """Replace a small text file by what `change` makes of it, as files.update_text; JobError if it is not possible."""
+    with _said(uri, "can't be brought up to date"):
+        files.update_text(uri, change)
 
 
 def delete(uri: str) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from feature_store import cost
 from feature_store.calendar import DayRange, named
 from feature_store.endpoint import Endpoint, OnlineError
+from feature_store.metrics import Synced
 from feature_store.sync import certificates
 from feature_store.sync.budget import Budget, BudgetError
 from feature_store.sync.certificates import Certificate, RecordsError
@@ -29,7 +30,7 @@ from feature_store.sync.synchronise import CertificateError, Outcome, Sync, Sync
 from feature_store.sync.whole import Found
 from feature_store.validation import records
 from feature_store.view import FeatureView
-from spark_jobs import command, storage, tables
+from spark_jobs import command, storage, tables, view_metrics
 from spark_jobs.errors import JobError, Summary, VerdictError
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--budget", type=_dollars, metavar="DOLLARS", help="write nothing if writing would cost more, on demand"
     )
     arguments.add_argument("--certificate", metavar="URI", help="write what was proven to this file as JSON")
+    command.add_metrics(arguments)
     command.add_view(arguments)
     return command.execute(arguments, None, argv, refuse=_refuse, alone=run)
 
@@ -85,13 +87,14 @@ def run(args: argparse.Namespace) -> Summary:
             }
             doing = Sync(features, online, known, Budget(endpoint.region, args.budget), changed_only=args.changed)
             error = None
-            try:
-                if made:
-                    doing.run(made)
-                if args.whole == "yes":
-                    summary["whole"], error = _whole(online.name, *doing.whole(held))
-            except CertificateError as failed:
-                error = str(failed)
+            with _metrics_kept(args, doing):
+                try:
+                    if made:
+                        doing.run(made)
+                    if args.whole == "yes":
+                        summary["whole"], error = _whole(online.name, *doing.whole(held))
+                except CertificateError as failed:
+                    error = str(failed)
             if made:
                 summary |= _said(made, doing.outcome, view)
             summary |= _used(online, endpoint.region)
@@ -103,6 +106,27 @@ def run(args: argparse.Namespace) -> Summary:
     if error:
         raise VerdictError(error, summary)
     return summary
+
+
+@contextmanager
+def _metrics_kept(args: argparse.Namespace, doing: Sync) -> Iterator[None]:
+    """Put what was done and used into the view's metrics, also of a run that fails: its error counts for more."""
+    try:
+        yield
+    except BaseException:
+        try:
+            _keep_metrics(args, doing)
+        except (JobError, RecordsError) as error:
+            log.warning("What this run has used is not in %s: %s", args.metrics, error)
+        raise
+    _keep_metrics(args, doing)
+
+
+def _keep_metrics(args: argparse.Namespace, doing: Sync) -> None:
+    used = _used(doing.online, doing.budget.region)
+    names = ("rows_written", "rows_deleted", "write_units", "read_units", "dollars")
+    done = Synced(dt.datetime.now(dt.UTC), len(doing.outcome.certified), **{name: used[name] for name in names})
+    view_metrics.keep_synced(args, doing.online.name, done)
 
 
 def _refuse(args: argparse.Namespace) -> str | None:

@@ -4,7 +4,8 @@ Each day has its verdict. One that fails is held back: sync, and whoever else as
 and passes, or a person releases it (--released-by, --release-reason). The job fails if no day may go online.
 
 The report lies at --report, and as a page for people beside it (NAME.html of NAME.json); what was measured and found of
-each day goes to the Delta tables validation_metrics and validation_verdicts beside the features. No Spark is started.
+each day goes to the Delta tables validation_metrics and validation_verdicts beside the features, and in short to
+--metrics. No Spark is started.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from feature_store.validation.judge import Judgement, Known
 from feature_store.validation.page import page
 from feature_store.validation.records import Metrics, Release
 from feature_store.view import FeatureView
-from spark_jobs import command, delta_rs, storage, tables, windows
+from spark_jobs import command, delta_rs, storage, tables, view_metrics, windows
 from spark_jobs.delta_rs import NotHereError
 from spark_jobs.errors import JobError, Summary, VerdictError
 
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--report", required=True, metavar="URI", help="file for the report, JSON")
     arguments.add_argument("--released-by", default="", metavar="NAME", help="who lets days go online that fail")
     arguments.add_argument("--release-reason", default="", metavar="TEXT", help="why; recorded with the verdict")
+    command.add_metrics(arguments)
     command.add_view(arguments)
     return command.execute(arguments, None, argv, refuse=_refuse, alone=run)
 
@@ -90,7 +92,15 @@ def run(args: argparse.Namespace) -> Summary:
     }
     storage.write_text(args.report, json.dumps(details, indent=1) + "\n")
     storage.write_text(_page_uri(args.report), page(details))
+    _keep_metrics(args, found, seen, source)
     return _said(summary, found, view)
+
+
+def _keep_metrics(args: argparse.Namespace, found: Judgement, seen: look.Look, source: records.Source) -> None:
+    try:
+        view_metrics.keep_validated(args, found, seen.metrics, source)
+    except records.RecordsError as error:
+        raise JobError(f"{args.metrics} can't be brought up to date: {error}. The verdicts are kept.") from error
 
 
 def _said(summary: Summary, found: Judgement, view: FeatureView) -> Summary:

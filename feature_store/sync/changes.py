@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,8 +80,16 @@ class Changes:
 class Features:
     """A table of features, at one version."""
 
-    def __init__(self, uri: str, view: FeatureView, version: int | None = None) -> None:
+    def __init__(
+        self, uri: str, view: FeatureView, version: int | None = None, storage: Mapping[str, str] | None = None
+    ) -> None:
         """Open it at a version, or the newest.
+
+        Args:
+            uri: a path, or s3://bucket/key.
+            view: the declaration.
+            version: which; None is the newest.
+            storage: who asks S3, as delta-rs takes it; the environment says what is not in it.
 
         Raises:
             GoneError: the log no longer has that version.
@@ -90,11 +98,11 @@ class Features:
         from deltalake import DeltaTable  # noqa: PLC0415 - whoever only declares views needs no Delta
         from deltalake.exceptions import DeltaError  # noqa: PLC0415
 
-        self.uri, self.view = uri, view
+        self.uri, self.view, self._storage = uri, view, storage or {}
         if "%" in uri:
             raise FeaturesError(f"{uri} can't be used: delta-rs takes the % in it for a sign that is encoded")
         try:
-            options = live_table.storage_options(os.environ)
+            options = {**live_table.storage_options(os.environ), **self._storage}
             self._table: DeltaTable = DeltaTable(files.as_uri(uri), version=version, storage_options=options)
             self.id, self.version = str(self._table.metadata().id), int(self._table.version())
         except (DeltaError, OSError, ValueError) as error:
@@ -105,7 +113,13 @@ class Features:
 
     def at(self, version: int) -> Features:
         """The same table at another version; GoneError and FeaturesError as of __init__."""
-        return self if version == self.version else Features(self.uri, self.view, version)
+        return self if version == self.version else Features(self.uri, self.view, version, self._storage)
+
+    def size(self, days: DayRange) -> int:
+        """Count the bytes of the files that may have rows of some days, by the table's log; no file is looked at."""
+        asked = set(self._dataset(days).files)
+        files_there = pa.table(self._table.get_add_actions()).select(["path", "size_bytes"]).to_pylist()
+        return sum(each["size_bytes"] for each in files_there if each["path"] in asked)
 
     def days(self, days: DayRange) -> dict[dt.date, int]:
         """How many rows there are of each day that has any; FeaturesError if they can't be read."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
+
+from feature_store.templates import template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +20,6 @@ Line = Sequence[float | None]
 TEMPLATE = "page.html.j2"
 ORDER = {"failed": 0, "warned": 1, "skipped": 2, "passed": 3}
 WORST = {"quarantined": 0, "released": 1, "warned": 2, "passed": 3}
-# What a verdict looks like: a sign beside the colour, for those who see no colours.
-SIGNS = {"failed": "✕", "quarantined": "✕", "warned": "!", "released": "!", "passed": "✓", "skipped": "-"}
-WORDS = {"quarantined": "held back"}
 OF_DAY = {
     "rows": "rows",
     "filled": "share of the day that was read",
@@ -38,7 +35,7 @@ def page(report: Report) -> str:
     checks = sorted(report["checks"], key=lambda check: ORDER[check["verdict"]])
     days = sorted(report["days"], key=lambda day: WORST[day["verdict"]])
     held = [day["day"] for day in report["days"] if day["verdict"] == "quarantined"]
-    return _template().render(
+    return template(__package__, TEMPLATE).render(
         report=report,
         checks=checks,
         wrong=[check for check in checks if check["verdict"] in ("failed", "warned")],
@@ -49,21 +46,6 @@ def page(report: Report) -> str:
         span=report["start"] if report["start"] == report["end"] else f"{report['start']} to {report['end']}",
         charts=list(_charts(report["series"])),
     )
-
-
-def _template() -> Template:
-    environment = Environment(
-        # By the package's own loader, as the steps have the code in an archive.
-        loader=FunctionLoader(
-            lambda name: resources.files("feature_store.validation").joinpath(name).read_text("utf-8")
-        ),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals = {"sign": SIGNS.__getitem__, "word": lambda verdict: WORDS.get(verdict, verdict)}
-    return environment.get_template(TEMPLATE)
 
 
 def headline(report: Report) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
@@ -17,6 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are
 from feature_store import layout, small_table
 from feature_store.calendar import DayRange
 from feature_store.small_table import DAY, RecordsError
+from feature_store.validation.verdict import Verdict
 from feature_store.view import FeatureView
 
 __all__ = [
@@ -31,15 +31,6 @@ __all__ = [
     "sources",
     "verdicts",
 ]
-
-
-class Verdict(Enum):
-    """What becomes of a day: all but QUARANTINED may go online."""
-
-    PASSED = "passed"
-    WARNED = "warned"
-    QUARANTINED = "quarantined"
-    RELEASED = "released"
 
 
 @dataclass(frozen=True)
@@ -121,8 +112,7 @@ def verdicts(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, 
         view: the declaration.
         days: whose verdicts are wanted.
     """
-    rows = small_table.read(layout.beside(features, layout.VERDICTS), (VIEW, view.name), days)
-    return {row[DAY]: _judged(row) for row in rows}
+    return {day: judged for day, (judged, _) in sources(features, view, days).items()}
 
 
 def sources(features: str, view: FeatureView, days: DayRange) -> dict[dt.date, tuple[Judged, Source]]:

@@ -43,6 +43,12 @@ def summary(judgement: Judgement, view: FeatureView) -> dict[str, Any]:
     }
 
 
+def messages(judgement: Judgement, view: FeatureView, day: dt.date, severity: Severity) -> dict[str, str]:
+    """What the checks of a severity that fail on a day say of it, by check."""
+    findings = [each for each in judgement.findings if each.day in (day, None)]
+    return {entry["check"]: entry["message"] for entry in _entries(findings, view, severity)}
+
+
 def report(  # noqa: PLR0913, PLR0917 - all that a report is made of
     judgement: Judgement,
     view: FeatureView,

@@ -219,6 +219,7 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
         yield ""
     yield f"Airflow   {this.airflow_url}   (no sign-in: it listens on this machine only, and you are its admin)"
     yield f"This run  {this.airflow_url}/dags/{DAG}/runs/{run_id}"
+    yield f"Features  {this.airflow_url}/plugin/features"
     yield f"Report    {this.airflow_url}/feature-store/reports/{DAG}/{quote(run_id, safe='')}"
     yield "The stack stays up. `make -s env` prints what other programs need to look inside; `make stop` ends it."
 

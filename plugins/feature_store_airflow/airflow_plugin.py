@@ -1,4 +1,4 @@
-"""What Airflow's own server and pages get from this package: pages of reports and logs, and a tab on each run."""
+"""What Airflow's own server and pages get from this package: pages of views, runs and logs, two tabs on each run."""
 
 from __future__ import annotations
 
@@ -27,11 +27,24 @@ class FeatureStorePlugin(AirflowPlugin):
     # Airflow fills the braces in, escaped. No slash before it: it is below Airflow's base URL, wherever that is.
     external_views = [  # noqa: RUF012 - the interface
         {
+            "name": "Features",  # of ten letters at most: the navigation cuts off more
+            "href": f"{PAGES}/",
+            "destination": "nav",
+            "url_route": "features",
+            "nav_top_level": True,
+        },
+        {
+            "name": "Features",
+            "href": f"{PAGES}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "run-features",
+        },
+        {
             "name": "Validation report",
             "href": f"{PAGES}/reports/{{DAG_ID}}/{{RUN_ID}}",
             "destination": "dag_run",
             "url_route": "validation-report",
-        }
+        },
     ]
 
     @property

@@ -1,19 +1,32 @@
 """The feature store's pages as an app that Airflow mounts below its own, so that its sign-in counts here.
 
-They only read. Who may read the runs of a DAG sees their reports; who may read the logs of its tasks, those of their
-steps.
+They only read. Who may read the runs of a DAG sees what is told of a run of it; who may read the logs of its tasks,
+those of their steps; the page of all views tells what the runs of the daily DAG have made of them, and is for those who
+may read these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
+
 from feature_store_airflow.bucket import NothingThereError, StoreError
+from feature_store_airflow.page import show_views
 from feature_store_airflow.reports import list_reports, show_report
 from feature_store_airflow.responses import sentence
+from feature_store_airflow.run_page import show_run
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+DAILY = "feature_store_daily"
+OF_A_RUN: dict[str, Callable[..., Response]] = {
+    "/reports/{dag_id}/{run_id}": list_reports,
+    "/reports/{dag_id}/{run_id}/{view}": show_report,
+    "/runs/{dag_id}/{run_id}": show_run,
+}
 
 
 def make_app() -> FastAPI:
@@ -29,12 +42,16 @@ def make_app() -> FastAPI:
     app = FastAPI(title="Feature store", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     # By the path's own dag_id.
     runs = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN))])
-    runs.add_api_route("/reports/{dag_id}/{run_id}", list_reports, response_model=None)
-    runs.add_api_route("/reports/{dag_id}/{run_id}/{view}", show_report, response_model=None)
+    for path, page in OF_A_RUN.items():
+        runs.add_api_route(path, page, response_model=None)
+    # Named, as a `dag_id` in the query would count otherwise: anyone's, of a DAG that they may read.
+    views = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.RUN, DAILY))])
+    views.add_api_route("/", show_views, response_model=None)
     logs = APIRouter(dependencies=[Depends(requires_access_dag("GET", DagAccessEntity.TASK_LOGS))])
     logs.add_api_route("/logs/{dag_id}/{run_id}/{task_id}/{stream}", show_log, response_model=None)
     app.include_router(runs)
     app.include_router(logs)
+    app.include_router(views)
     for kind, status in ((NothingThereError, 404), (StoreError, 502)):
         app.add_exception_handler(kind, sentence(status))
     return app

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -26,6 +27,9 @@ DAG_ID = re.compile(r"(?!\.{1,2}\Z)[\w.-]+")
 RUN_ID = re.compile(r"(?!\.{1,2}\Z)[\w.~:+-]+")
 ABSENT = ("NoSuchKey", "404")
 CHUNK = 64 * 1024  # bytes
+# A client takes a tenth of a second to make, which is a third of what a page may take. So long one is used again: then
+# a connection that was changed counts.
+CLIENT_SECONDS = 300
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +44,11 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket."""
+    """A bucket, and all of the Airflow Variable that names the feature store's."""
 
     client: S3Client
     name: str
+    settings: Mapping[str, Any]
 
     @classmethod
     def open(cls, name: str | None = None) -> Bucket:
@@ -54,7 +59,7 @@ class Bucket:
         """
         try:
             settings: Mapping[str, Any] = {} if name else Variable.get("feature_store", deserialize_json=True)
-            return cls(s3_client(S3Hook()), name or settings["bucket"])
+            return cls(_client(int(time.monotonic() // CLIENT_SECONDS)), name or settings["bucket"], settings)
         except Exception as error:
             log.exception("The feature store's bucket can't be reached.")
             raise StoreError(
@@ -88,6 +93,22 @@ class Bucket:
         chunks: Iterator[bytes] = body.iter_chunks(CHUNK)
         return chunks
 
+    def text(self, key: str) -> str | None:
+        """Read a small object as text; None if there is none, StoreError if S3 does not give it."""
+        chunks = self.chunks(key)
+        try:
+            return None if chunks is None else b"".join(chunks).decode(errors="replace")
+        except BotoCoreError as error:  # while it is being read
+            raise self._unwell(error) from error
+
+    def names(self, prefix: str) -> list[str]:
+        """List the keys that begin so, a thousand at most; StoreError if S3 does not say."""
+        try:
+            found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
+        except (BotoCoreError, ClientError) as error:
+            raise self._unwell(error) from error
+        return [entry["Key"] for entry in found.get("Contents", [])]
+
     def _unwell(self, error: Exception) -> StoreError:
         return StoreError(
             f"S3 gave nothing from the bucket {self.name}: {error}. Next: try again, and see S3 if it stays."
@@ -99,6 +120,11 @@ def run_folder(dag_id: str, run_id: str) -> str:
     if not (DAG_ID.fullmatch(dag_id) and RUN_ID.fullmatch(run_id)):
         raise NothingThereError("That is not a DAG and a run of it. Next: come here by a link on a run or its tasks.")
     return f"{RUNS}/{dag_id}/{run_id}"
+
+
+@lru_cache(maxsize=1)
+def _client(_: int) -> S3Client:
+    return s3_client(S3Hook())
 
 
 def _is_absence(error: Exception) -> bool:

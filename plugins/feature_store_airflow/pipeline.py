@@ -22,6 +22,7 @@ from feature_store_airflow.settings import (
     REPORT,
     RUN_FOLDER,
     START,
+    VIEW_METRICS,
     load_cluster_spec,
     setting,
     version,
@@ -156,6 +157,7 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
                 *_views("readings", "features"),
                 *DAYS,
                 *("--report", f"{RUN_FOLDER}/{layout.VIEW}/{REPORT}.json"),
+                *("--metrics", VIEW_METRICS),
                 # In one piece: a text that begins with a dash would be taken for another option.
                 f"--released-by={RELEASED_BY}",
                 f"--release-reason={RELEASE_REASON}",
@@ -172,6 +174,7 @@ def _steps(timeout: timedelta) -> list[StepOperator]:
                 *online,
                 *DAYS,
                 *("--certificate", f"{RUN_FOLDER}/{layout.VIEW}/{CERTIFICATE}.json"),
+                *("--metrics", VIEW_METRICS),
                 f"--budget={BUDGET}",
                 f"--whole={WHOLE_TABLE}",
             ),

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from html import escape
 from urllib.parse import quote
 
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from feature_store import registry
+from feature_store.templates import template
 from feature_store_airflow.bucket import Bucket, NothingThereError, run_folder
-from feature_store_airflow.responses import HEADERS
+from feature_store_airflow.responses import HEADERS, html
 from feature_store_airflow.settings import REPORT
-
-LIST = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Validation reports</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem; background: #fff; color: #222 }}</style>
-<h1>Validation reports</h1>
-<p>{run}, of {dag}</p>
-<ul>
-{items}
-</ul>
-</html>
-"""
 
 
 # No coroutines: Airflow's hooks and boto3 block, and FastAPI runs plain functions in threads.
@@ -36,8 +25,8 @@ def list_reports(dag_id: str, run_id: str) -> Response:
     here = quote(run_id, safe="")
     if len(views) == 1:
         return RedirectResponse(f"./{here}/{views[0]}", headers={"Cache-Control": HEADERS["Cache-Control"]})
-    items = "\n".join(f'<li><a href="./{here}/{view}">{escape(view)}</a></li>' for view in views)
-    return HTMLResponse(LIST.format(run=escape(run_id), dag=escape(dag_id), items=items), headers=HEADERS)
+    listed = template("feature_store_airflow", "reports.html.j2")
+    return html(listed.render(dag_id=dag_id, run_id=run_id, here=here, views=views))
 
 
 def show_report(dag_id: str, run_id: str, view: str) -> Response:

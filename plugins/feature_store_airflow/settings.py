@@ -23,6 +23,7 @@ LANDING_PREFIX = layout.LANDING
 READINGS = layout.uri(BUCKET, layout.READINGS)
 FEATURES = layout.uri(BUCKET, layout.FEATURES)
 LANDING = layout.uri(BUCKET, LANDING_PREFIX)
+VIEW_METRICS = layout.uri(BUCKET, layout.VIEW_METRICS)
 # Beside the lake, a folder for each run, DAG/RUN/: what its jobs say, and in VIEW/ the report on each view.
 RUNS = "runs"
 RUN_FOLDER = layout.uri(BUCKET, f"{RUNS}/{{{{ dag.dag_id }}}}/{{{{ run_id }}}}")

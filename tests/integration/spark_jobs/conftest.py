@@ -78,7 +78,7 @@ def run(spark: SparkSession, engine: str) -> Run:
         first, _, last = (days or "").partition("..")
         chosen = DayRange(parse_day(first), parse_day(last or first)) if days else None
         defaults = {
-            **{"readings_version": None, "features_version": None, "view": ENERGY},
+            **{"readings_version": None, "features_version": None, "view": ENERGY, "metrics": None},
             **{"changed": False, "known_on": None, "engine": engine, "released_by": "", "release_reason": ""},
         }
         arguments = defaults | arguments

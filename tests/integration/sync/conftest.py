@@ -142,7 +142,8 @@ class Store:
     def arguments(self, days: str | None, **arguments: Any) -> Namespace:
         first, _, last = (days or "").partition("..")
         chosen = DayRange(parse_day(first), parse_day(last or first)) if days else None
-        defaults = {"features_version": None, "changed": False, "whole": "no", "budget": None, "certificate": None}
+        names = ("features_version", "budget", "certificate", "metrics")
+        defaults = {**dict.fromkeys(names), "changed": False, "whole": "no"}
         of = {"view": self.lake.view, "features": self.lake.uri, "keyspace": self.online.keyspace}
         return Namespace(days=chosen, **{**defaults, **of, "table": self.lake.view.name, **arguments})
 

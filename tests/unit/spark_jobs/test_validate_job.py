@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from feature_store import __main__ as feature_store_command
-from feature_store import layout
+from feature_store import layout, metrics
 from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
 from feature_store.validation import records
@@ -193,8 +194,6 @@ def test_a_day_that_did_not_come_is_named(folder: Path) -> None:
 
 
 def test_limits_are_a_views_own(folder: Path) -> None:
-    from dataclasses import replace
-
     from feature_store.view import Expectations, Limit
 
     lenient = replace(
@@ -294,3 +293,82 @@ def test_features_are_compared_once_their_window_is_whole(tmp_path: Path, known:
     done = run(tmp_path, DAY, DAY)
     assert ("spread_steady" in {entry["check"] for entry in done["warned"]}) is compared
     assert done["failed"] == []
+
+
+class TestMetrics:
+    """What the page in Airflow shows of the days: put in at the end, whatever the verdict."""
+
+    @pytest.fixture
+    def file(self, folder: Path) -> Path:
+        return folder / "metrics" / "energy_data_features.json"
+
+    def of(self, file: Path) -> metrics.ViewMetrics:
+        return metrics.load(file.read_text(), ENERGY.name)
+
+    def test_have_each_day_with_what_was_found_of_it(self, folder: Path, file: Path) -> None:
+        done = run(folder, metrics=str(file))
+        found = self.of(file).validated
+        assert {day: each.verdict for day, each in found.items()} == {
+            DAYS.start: Verdict.PASSED,
+            BAD: Verdict.QUARANTINED,
+            DAYS.end: Verdict.PASSED,
+        }
+        assert sum(each.rows for each in found.values()) == done["rows"]
+        assert found[BAD].failed == {entry["check"]: entry["message"] for entry in done["failed"]}
+        assert found[DAY].failed == {}
+        assert found[DAY].report == str(folder / "report.json")
+        measured = records.metrics(str(folder / "features"), ENERGY, DAYS)[DAY]
+        assert found[DAY].nulls["energy_sum_1yr"] == round(measured["energy_sum_1yr.nulls"], metrics.PLACES)
+        assert len(found[DAY].nulls) == len(ENERGY.columns) - len(ENERGY.keys)
+
+    def test_say_what_each_day_fails_by_and_not_what_another_does(self, folder: Path, file: Path) -> None:
+        spoil(folder, energy_mean=pl.col("energy_mean") + 1)
+        run(folder, DAYS.start, BAD, metrics=str(file))
+        of_both = self.of(file).validated[BAD].failed
+        assert set(of_both) > {"day_filled", "readings_carried"}
+        assert f"on {BAD}" in str(of_both["day_filled"])
+        assert self.of(file).validated[DAYS.start].failed == {}
+
+    def test_of_a_run_that_fails_are_there_too_and_say_who_released(self, folder: Path, file: Path) -> None:
+        with pytest.raises(VerdictError):
+            run(folder, BAD, BAD, metrics=str(file))
+        assert self.of(file).validated[BAD].released_by is None
+        run(folder, BAD, BAD, metrics=str(file), released_by="Ada", release_reason="the meters' clock")
+        judged = self.of(file).validated[BAD]
+        assert (judged.verdict, judged.released_by, judged.release_reason) == (
+            Verdict.RELEASED,
+            "Ada",
+            "the meters' clock",
+        )
+        assert "day_filled" in judged.failed
+
+    @pytest.mark.parametrize("left", [None, "half a docum"])
+    def test_that_are_lost_come_back_by_what_the_tables_remember(
+        self, folder: Path, file: Path, left: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run(folder, metrics=str(file))
+        before = self.of(file).validated
+        file.unlink()
+        if left:
+            file.write_text(left)
+        run(folder, DAY, DAY, metrics=str(file))
+        after = self.of(file).validated
+        assert list(after) == list(before)
+        for day in (DAYS.start, BAD):
+            lost = {name: dict.fromkeys(getattr(before[day], name)) for name in ("failed", "warned")}
+            assert after[day] == replace(before[day], **lost)
+        assert ("is made anew" in caplog.text) is bool(left)
+
+    def test_keep_what_the_sync_has_put_in(self, folder: Path, file: Path) -> None:
+        moment = dt.datetime(2026, 11, 25, tzinfo=dt.UTC)
+        file.parent.mkdir()
+        there = metrics.ViewMetrics(ENERGY.name, {}, {DAY: metrics.Certified(7, 3, moment)})
+        file.write_text(there.dump())
+        run(folder, DAY, DAY, metrics=str(file))
+        assert self.of(file).certified == there.certified
+
+    def test_that_can_not_be_written_fail_the_job_whose_verdicts_are_kept(self, folder: Path, file: Path) -> None:
+        file.parent.write_text("no folder")
+        with pytest.raises(JobError, match="can't be brought up to date"):
+            run(folder, DAY, DAY, metrics=str(file))
+        assert kept(folder)[DAY].verdict is Verdict.PASSED

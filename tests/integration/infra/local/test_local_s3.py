@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from feature_store import files
 from infra.local.settings import REGION, Stack
 from tests.support import free_ports, serving
 
@@ -96,3 +98,26 @@ def test_objects_outlive_a_killed_server(tmp_path: Path) -> None:
     with serving(stack, "s3"):
         got = client_of(stack).get_object(Bucket="kept", Key="k")
         assert (got["Body"].read(), got["ContentType"]) == (b"v", "text/x")
+
+
+def test_writers_of_one_small_object_do_not_lose_each_others_changes(
+    s3: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the jobs keep a view's metrics: the object is replaced on the condition that it is the one that was read."""
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    uri, others = f"s3://{s3.bucket}/metrics/v.json", ["between"]
+
+    def add(name: str) -> Callable[[str | None], str]:
+        return lambda text: f"{text or ''}{name} "
+
+    def change(text: str | None) -> str:
+        if others:
+            files.update_text(uri, add(others.pop()))
+        return add("own")(text)
+
+    files.update_text(uri, change)  # made by another between the look and the write
+    others.append("again")
+    files.update_text(uri, change)  # changed by another
+    got = client.get_object(Bucket=s3.bucket, Key="metrics/v.json")["Body"].read()
+    assert got == b"between own again own "

@@ -62,6 +62,7 @@ def arguments(folder: Path, start: dt.date = DAY, end: dt.date = DAY, **more: ob
         "features_version": None,
         "released_by": "",
         "release_reason": "",
+        "metrics": None,
         "view": ENERGY,
         "days": DayRange(start, end),
     }

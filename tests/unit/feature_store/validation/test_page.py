@@ -167,7 +167,8 @@ def test_the_template_is_found_in_an_archive(tmp_path: Path) -> None:
         import sys
         sys.path.insert(0, "code.zip")
         from feature_store.validation import page
-        print(page.__file__, page._template())
+        from feature_store.templates import template
+        print(page.__file__, template(page.__package__, page.TEMPLATE))
     """
     said = subprocess.check_output([sys.executable, "-I", "-c", code], cwd=tmp_path, text=True)
     assert "code.zip/feature_store/validation/page.py" in said
