@@ -42,6 +42,7 @@ ONLINE = {
     "online_schema",
     "online_table",
     "requests",
+    "backfill",
     "budget",
     "changes",
     "plan",
