@@ -82,7 +82,7 @@ class Run:
         return list(reversed(self.emr.list_steps(ClusterId=cluster["Id"])["Steps"]))
 
     def held(self, task_id: str) -> tuple[str, list[psutil.Process]]:
-        """Stop the step of a task when it runs, and wait until the triggerer waits for it; the step, and its processes."""
+        """Stop the step of a task when it runs, and wait for the triggerer to look at it; the step, and its processes."""
 
         def running() -> str | None:
             states = self.live.task_states(DAILY, self.run_id)
@@ -102,9 +102,8 @@ class Run:
             return processes if processes and set(processes) == set(of_step(self.live, step_id)) else None
 
         processes = until(stopped, 30, f"the processes of {step_id}")
-        # The newest trigger of the task has begun to look: until then nobody is told of a kill.
-        look = f"Step {step_id}: RUNNING"
-        until(lambda: self.log(task_id).count(look) > 1 or None, 60, f"the triggerer to look at {step_id}")
+        # Before it does, nobody is told of a kill.
+        until(lambda: "triggers.StepTrigger" in self.log(task_id) or None, 60, f"the triggerer to look at {step_id}")
         assert self.task(task_id)["state"] == "deferred"
         return step_id, processes
 
