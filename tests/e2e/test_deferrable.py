@@ -82,7 +82,10 @@ class Run:
         return list(reversed(self.emr.list_steps(ClusterId=cluster["Id"])["Steps"]))
 
     def held(self, task_id: str) -> tuple[str, list[psutil.Process]]:
-        """Stop the step of a task when it runs, and wait for the triggerer to look at it; the step, and its processes."""
+        """Stop the step of a task when it runs, and wait for the triggerer to look at it.
+
+        Return the step, and its processes: who wants the step to go on resumes them.
+        """
 
         def running() -> str | None:
             states = self.live.task_states(DAILY, self.run_id)
