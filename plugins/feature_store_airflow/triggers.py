@@ -5,8 +5,8 @@ task finds out by itself when it is resumed, with the code that it has for its p
 a wait may end too early, but nothing depends on what the triggerer has seen. How long to wait is Airflow's matter (the
 `timeout` of the deferral, which its scheduler watches also while there is no triggerer).
 
-The provider's own triggers are not used: the one for a cluster ignores which states are wanted, none of those for
-clusters and steps survives an error of AWS, and none cancels a step whose task was killed.
+The provider's own triggers are not used: the one for a cluster waits for its end whatever states are wanted, none takes
+its delay from a setting, and none cancels a step whose task was killed.
 
 The triggerer imports this module from the plugins folder; it loads no DAG.
 """
