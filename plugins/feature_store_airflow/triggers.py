@@ -5,8 +5,8 @@ task finds out by itself when it is resumed, with the code that it has for its p
 a wait may end too early, but nothing depends on what the triggerer has seen. How long to wait is Airflow's matter (the
 `timeout` of the deferral, which its scheduler watches also while there is no triggerer).
 
-The provider's own triggers are not used: the one for a cluster ignores which states are wanted, none of those for
-clusters and steps survives an error of AWS, and none cancels a step whose task was killed.
+The provider's own triggers are not used: the one for a cluster waits for its end whatever states are wanted, none takes
+its delay from a setting, and none cancels a step whose task was killed.
 
 The triggerer imports this module from the plugins folder; it loads no DAG.
 """
@@ -144,11 +144,12 @@ class StepTrigger(AwsTrigger):
 
         Not called when the triggerer stops: its triggers go on in another one, or when it is back. A triggerer that
         comes late to that (it did not answer for a while, and another has taken its triggers over) takes each of them
-        for killed; the task's state tells. Whether a step is missed here or not, the teardown of its run ends it, and a
-        task that is done anew cancels it first.
+        for killed; the task's state tells. A step that is missed here (its task was killed before a triggerer had begun
+        to look, or was cleared and is deferred again) is cancelled by the task that is done anew, or ends with the
+        cluster of its run.
         """
         if await asyncio.to_thread(self._is_deferred):
-            self.log.info("Another triggerer waits for step %s now.", self.step_id)
+            self.log.info("The task is deferred still, or again: step %s is not this trigger's any more.", self.step_id)
             return
         self.log.info("The task was killed: cancelling step %s of %s.", self.step_id, self.cluster_id)
         await asyncio.to_thread(lambda: cancel_step(emr_client(self.hook), self.cluster_id, self.step_id))

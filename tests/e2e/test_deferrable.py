@@ -82,7 +82,10 @@ class Run:
         return list(reversed(self.emr.list_steps(ClusterId=cluster["Id"])["Steps"]))
 
     def held(self, task_id: str) -> tuple[str, list[psutil.Process]]:
-        """Stop the step of a task when it runs, and wait until the task is deferred; the step, and its processes."""
+        """Stop the step of a task when it runs, and wait for the triggerer to look at it.
+
+        Return the step, and its processes: who wants the step to go on resumes them.
+        """
 
         def running() -> str | None:
             states = self.live.task_states(DAILY, self.run_id)
@@ -102,8 +105,13 @@ class Run:
             return processes if processes and set(processes) == set(of_step(self.live, step_id)) else None
 
         processes = until(stopped, 30, f"the processes of {step_id}")
-        until(lambda: self.task(task_id)["state"] == "deferred" or None, 60, f"{task_id} to be deferred")
+        # Before it does, nobody is told of a kill.
+        until(lambda: "triggers.StepTrigger" in self.log(task_id) or None, 60, f"the triggerer to look at {step_id}")
+        assert self.task(task_id)["state"] == "deferred"
         return step_id, processes
+
+    def log(self, task_id: str) -> str:
+        return self.live.task_log(DAILY, self.run_id, task_id)
 
     def task(self, task_id: str) -> dict[str, Any]:
         return next(task for task in self.live.api.tasks(DAILY, self.run_id) if task["task_id"] == task_id)
@@ -136,7 +144,8 @@ def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: 
     sync, _ = run.held("sync")
     live.api.call("PATCH", f"/dags/{DAILY}/dagRuns/{run.run_id}/taskInstances/sync", new_state="failed")
     assert live.wait(DAILY, run.run_id) == "failed"
-    assert f"The task was killed: cancelling step {sync} " in live.task_log(DAILY, run.run_id, "sync")
+    killed = f"The task was killed: cancelling step {sync} "
+    until(lambda: killed in run.log("sync") or None, 60, "the triggerer to be told of the kill")
     ended = [(step["Name"].split(".")[1], step["Status"]["State"]) for step in run.steps()]
     done = [(task_id, "COMPLETED") for task_id in STEPS[:-1]]
     # Which of the two ends the last one is a race that nobody needs to win: the cluster's end comes close behind.
@@ -146,7 +155,7 @@ def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: 
 
     # All that waits was deferred; and the log of a step is one click from its task.
     for task_id in ("wait_for_cluster", *STEPS, "terminate_cluster"):
-        assert "Pausing task as DEFERRED" in live.task_log(DAILY, run.run_id, task_id), task_id
+        assert "Pausing task as DEFERRED" in run.log(task_id), task_id
     links = live.api.get(f"/dags/{DAILY}/dagRuns/{run.run_id}/taskInstances/ingest/links")["extra_links"]
     said = httpx.get(links["Step log (stdout)"], timeout=30)
     assert said.status_code == 200
