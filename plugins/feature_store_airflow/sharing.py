@@ -24,7 +24,7 @@ ACTIVE = ["queued", "running"]
 
 def is_shared(context: Context) -> bool:
     """Whether a run is one of those that share a cluster."""
-    return str(context["dag_run"].run_type) == BACKFILL
+    return bool(context["dag_run"].run_type == BACKFILL)
 
 
 def request_of(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:

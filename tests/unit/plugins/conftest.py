@@ -214,6 +214,7 @@ def perform(context_of: Any) -> Any:
     has what it deferred with.
     """
 
+    from airflow.sdk.api.datamodels._generated import DagRunType
     from airflow.sdk.exceptions import TaskDeferred
     from airflow.sdk.execution_time.context import OutletEventAccessors
 
@@ -231,7 +232,7 @@ def perform(context_of: Any) -> Any:
         context = {**context_of(task), **(about or {})}
         context["ti"].active_runs = active_runs
         if run_type != "manual":
-            context["dag_run"].run_type = run_type
+            context["dag_run"].run_type = DagRunType(run_type)  # as Airflow has it: its text is not its value
         context["outlet_events"] = OutletEventAccessors()
         context["ti"].try_number, context["ti"].max_tries = try_number, max_tries
         context["deferred"] = []
