@@ -87,7 +87,11 @@ class AirflowApi:
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.CONFLICT:
                 raise
-            self.call("PATCH", f"/pools/{name}?update_mask=include_deferred", include_deferred=True)
+            there = self.get(f"/pools/{name}")
+            if not there["include_deferred"]:
+                # Airflow takes the change of one field only with the others beside it.
+                kept = {"pool": name, "slots": there["slots"], "description": there["description"]}
+                self.call("PATCH", f"/pools/{name}", **kept, include_deferred=True)
 
     def trigger_day(self, dag_id: str, day: dt.date, *, reader: str) -> str:
         """Start a run of one day that will see what has landed by now, and return its id.

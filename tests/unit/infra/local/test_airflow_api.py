@@ -154,15 +154,23 @@ class TestADayWhoseSlotIsTaken:
 
 def test_a_pool_counts_deferred_tasks() -> None:
     """Also one that is there already; its size stays as it is."""
-    api, asked = airflow(httpx.Response(409), GOOD)
+    there = {"name": "lake", "slots": 3, "description": "someone's", "include_deferred": False}
+    api, asked = airflow(httpx.Response(409), httpx.Response(200, json=there), GOOD)
     sent: list[dict[str, Any]] = []
-    api._http.event_hooks = {"request": [lambda request: sent.append(json.loads(request.content))]}
+    api._http.event_hooks = {"request": [lambda request: sent.append(json.loads(request.content or "{}"))]}
     api.ensure_pool("lake", 1, "one writer")
-    assert asked == ["POST /api/v2/pools", "PATCH /api/v2/pools/lake"]
+    assert asked == ["POST /api/v2/pools", "GET /api/v2/pools/lake", "PATCH /api/v2/pools/lake"]
     assert sent == [
         {"name": "lake", "slots": 1, "description": "one writer", "include_deferred": True},
-        {"include_deferred": True},
+        {},
+        {"pool": "lake", "slots": 3, "description": "someone's", "include_deferred": True},
     ]
+
+
+def test_a_pool_that_counts_them_already_stays_as_it_is() -> None:
+    api, asked = airflow(httpx.Response(409), httpx.Response(200, json={"include_deferred": True}))
+    api.ensure_pool("lake", 1, "one writer")
+    assert asked == ["POST /api/v2/pools", "GET /api/v2/pools/lake"]
 
 
 def test_a_pool_that_is_refused() -> None:
