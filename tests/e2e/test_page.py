@@ -50,7 +50,7 @@ def household(live: Live) -> str:
 
 def test_the_navigation_leads_to_what_the_run_has_left(live: Live, page: Page) -> None:
     page.goto("/")
-    page.get_by_role("link", name="Features").click()
+    page.get_by_role("link", name="Features", exact=True).click()
     shown = inside(page)
     expect(shown.get_by_role("heading", name="Features", exact=True)).to_be_visible()
     for view in registry.views():

@@ -33,7 +33,12 @@ VARIABLE = {
 def render(value: Any) -> Any:
     """Render every string of a JSON value, as Airflow renders the fields of an operator."""
     jinja = Environment(undefined=StrictUndefined, autoescape=False)
-    context = {"var": {"json": {"feature_store": VARIABLE}}, "dag": {"dag_id": "daily"}, "run_id": "manual__1"}
+    context = {
+        "var": {"json": {"feature_store": VARIABLE}},
+        "dag": {"dag_id": "daily"},
+        "run_id": "manual__1",
+        "dag_run": {"run_type": "manual"},
+    }
     if isinstance(value, str):
         return jinja.from_string(value).render(context)
     if isinstance(value, dict):
