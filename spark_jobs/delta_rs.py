@@ -40,8 +40,8 @@ class Recorded:
     """What a table's log says of the files that may have some days: rows, and the table's first and last day."""
 
     rows: int
-    first_day: object
-    last_day: object
+    first_day: dt.date | None
+    last_day: dt.date | None
 
 
 def place(uri: str) -> str:
@@ -63,6 +63,23 @@ def open_table(uri: str, day: str, version: int | None = None) -> DeltaTable:
         day: its day column.
         version: which to open.
     """
+    table, _ = _open(uri, version, (day, NO_DAYS))  # no file is looked at
+    return table
+
+
+def rows(uri: str) -> list[dict[str, Any]]:
+    """Read all of a small table that exists; NotHereError if delta-rs can't read it."""
+    _, opened = _open(uri, None, None)
+    try:
+        # No threads: a process that ends soon after a scan with them is aborted (github.com/apache/arrow/issues/39862).
+        found: list[dict[str, Any]] = opened.to_table(use_threads=False).to_pylist()
+    except OSError as error:
+        raise NotHereError(f"{uri} can't be read ({str(error).splitlines()[0]})") from error
+    return found
+
+
+def _open(uri: str, version: int | None, of: inputs.OfDays | None) -> tuple[DeltaTable, ds.Dataset]:
+    """Open a table and its files, so that what can't be read is said here."""
     try:
         from deltalake import DeltaTable  # noqa: PLC0415 - where it is missing, Spark does the work
         from deltalake.exceptions import DeltaError  # noqa: PLC0415
@@ -70,12 +87,11 @@ def open_table(uri: str, day: str, version: int | None = None) -> DeltaTable:
         raise NotHereError("the package deltalake is not installed") from error
     try:
         table = DeltaTable(place(uri), version=version, storage_options=_options())
-        inputs.dataset(table, (day, NO_DAYS))  # what can't be read is said here, and no file is looked at
+        return table, inputs.dataset(table, of)
     except (DeltaError, OSError) as error:
         raise NotHereError(f"delta-rs can't open {uri} ({str(error).splitlines()[0]})") from error
     except inputs.InputError as error:
         raise NotHereError(str(error)) from error
-    return table
 
 
 def check_writable(table: DeltaTable, uri: str) -> None:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
 from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
-from spark_jobs import command, lake, landing, storage, tables
+from spark_jobs import command, lake, landing, nothing_new, storage, tables
 from spark_jobs.errors import JobError, Summary
-from spark_jobs.landing import Batch
+from spark_jobs.landing import Batch, Count
 from spark_jobs.storage import File
+from spark_jobs.tables import Extent
 
 VIEW = ENERGY
 
@@ -32,7 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = command.parser("ingest", __doc__ or "", days_required=False)
     arguments.add_argument("--source", required=True, metavar="URI", help="a .csv, a .csv.gz, or a folder of them")
     arguments.add_argument("--readings", required=True, metavar="URI", help="Delta table of readings, made if missing")
-    return command.execute(arguments, run, argv)
+    return command.execute(arguments, run, argv, alone=alone)
+
+
+def alone(args: argparse.Namespace) -> Summary | None:
+    """Tell without Spark that there is nothing to ingest; None if there is, or may be."""
+    found = None if args.days else nothing_new.look(args.source, args.readings, VIEW.day)
+    return _summary({}, _days_changed(None), *found) if found else None
 
 
 def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
@@ -56,11 +63,15 @@ def run(spark: SparkSession, args: argparse.Namespace) -> Summary:
     version = tables.version(args.readings)
     # The newest version is at hand after a commit; asked for by number, Delta would put its state together anew.
     extent = tables.extent(spark.read.format("delta").load(args.readings), VIEW.day)
+    return _summary(batch.counts, changed, version, extent)
+
+
+def _summary(counts: Mapping[str, Count], changed: Summary, version: int, extent: Extent) -> Summary:
     return {
-        "files": len(batch.files),
-        "rows_in": sum(count.rows for count in batch.counts.values()),
-        "rows_valid": sum(count.valid for count in batch.counts.values()),
-        "rows_quarantined": sum(count.quarantined for count in batch.counts.values()),
+        "files": len(counts),
+        "rows_in": sum(count.rows for count in counts.values()),
+        "rows_valid": sum(count.valid for count in counts.values()),
+        "rows_quarantined": sum(count.quarantined for count in counts.values()),
         "readings_rows": extent.rows,
         "first_day": command.text(extent.first_day),
         "last_day": command.text(extent.last_day),

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
 from infra.local.spark_defaults import BY_HAND, properties_text, spark_defaults
-from spark_jobs import featurize, in_process, validate
+from spark_jobs import featurize, in_process, ingest, validate
 
 MEASURES = [measure.name for measure in ENERGY.measures]
 HEADER = ["household_id", "day", *MEASURES]
@@ -89,6 +89,12 @@ def run(spark: SparkSession, engine: str) -> Run:
         given = Namespace(days=chosen, **texts)
         if job is validate:
             return dict(validate.run(given))
+        if job is ingest:
+            told, done = ingest.alone(given), ingest.run(spark, given)
+            # Either nothing is to be done, and told so without Spark, or something is.
+            assert told in (done, None)
+            assert (told is None) == bool(done["files"] or chosen)
+            return dict(done)
         done = in_process.featurize(given) if job is featurize else None
         return dict(done or job.run(spark, given))
 
