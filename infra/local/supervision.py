@@ -23,8 +23,15 @@ CALL_SECONDS = 5.0
 SHUTTING_DOWN = 6  # the code of its fault (supervisor.xmlrpc.Faults.SHUTDOWN_STATE)
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux is 108 bytes, with its final zero
 FAILED = {"FATAL", "EXITED", "UNKNOWN"}
-# What a caller may set for one start of the stack: the stand-in's capacity, and whether waiting tasks are deferred.
-PASSED_ON = ("KEYSPACES_WCU", "KEYSPACES_RCU", "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE")
+# What a caller may set for one start of the stack: the stand-in's capacity, whether waiting tasks are deferred, where
+# else Airflow finds DAGs, and where lineage goes.
+PASSED_ON = (
+    "KEYSPACES_WCU",
+    "KEYSPACES_RCU",
+    "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE",
+    "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST",
+    "AIRFLOW__OPENLINEAGE__TRANSPORT",
+)
 
 
 class SupervisorGoneError(StackError):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import configparser
 import datetime as dt
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from feature_store import registry
 from infra.local import airflow, parts
 from infra.local.settings import MARK
 from infra.local.supervision import Supervisor
@@ -22,13 +25,21 @@ STEPS = ("schema", "ingest", "featurize", "validate", "sync")
 
 
 @pytest.fixture(scope="module")
-def deferring(live: Live) -> Iterator[None]:
-    """Let waiting tasks be deferred: Airflow's own setting, as the scheduler's workers read it at its start."""
+def lineage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of OpenLineage's events."""
+    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
+
+
+@pytest.fixture(scope="module")
+def deferring(live: Live, lineage: Path) -> Iterator[None]:
+    """Let waiting tasks be deferred, and tell their lineage: Airflow's own settings, as workers read them."""
     file = airflow.home(live.stack) / "airflow.cfg"
     before = file.read_text()
     settings = configparser.RawConfigParser()
     settings.read_string(before)
     settings["operators"] = {"default_deferrable": "True"}
+    transport = {"type": "file", "log_file_path": str(lineage), "append": True}
+    settings["openlineage"] = {"transport": json.dumps(transport)}
     with file.open("w") as out:
         settings.write(out)
     restart(live, "airflow-scheduler")
@@ -120,7 +131,9 @@ class Run:
         return next(str(step["Status"]["State"]) for step in self.steps() if step["Id"] == step_id)
 
 
-def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: Live, deferring: None) -> None:
+def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(
+    live: Live, deferring: None, lineage: Path
+) -> None:
     day = live.day - dt.timedelta(days=3)  # not one that another run has computed
     run = Run(live, live.trigger(DAILY, start=day.isoformat(), end=day.isoformat()))
 
@@ -160,3 +173,26 @@ def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(live: 
     said = httpx.get(links["Step log (stdout)"], timeout=30)
     assert said.status_code == 200
     assert '"job": "ingest"' in said.text
+
+    # What each of its steps has read and written is told, in names that other programs know these places by.
+    events = [json.loads(line) for line in lineage.read_text().splitlines()]
+    bucket = f"s3://{live.exports()['FEATURE_STORE_BUCKET']}"
+    featurized = flow(events, run.run_id, "featurize")
+    assert featurized["inputs"] == {(bucket, "delta/readings")}
+    assert featurized["outputs"] == {(bucket, f"delta/{view.name}") for view in registry.views()}
+    assert flow(events, run.run_id, "ingest")["inputs"] == {(bucket, "Dataset")}
+    online = {name for namespace, name in flow(events, run.run_id, "schema")["outputs"] if "cassandra://" in namespace}
+    assert online == {f"feature_store.{view.name}" for view in registry.views()}
+
+
+def flow(events: list[dict[str, Any]], run_id: str, task_id: str) -> dict[str, set[tuple[str, str]]]:
+    """What the last event of a task's success says that it has read and written."""
+    of_task = [
+        event
+        for event in events
+        if event["job"]["name"] == f"{DAILY}.{task_id}"
+        and event["eventType"] == "COMPLETE"
+        and run_id in json.dumps(event["run"])
+    ]
+    assert of_task, sorted({(event["job"]["name"], event["eventType"]) for event in events})
+    return {side: {(it["namespace"], it["name"]) for it in of_task[-1][side]} for side in ("inputs", "outputs")}
