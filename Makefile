@@ -34,7 +34,7 @@ test-integration: setup ## the tests with a real Spark, Delta, Cassandra and loc
 	@$(PY) -m pytest -m integration
 
 test-e2e: setup ## the tests of the whole stack, through Airflow
-	@$(PY) -m pytest -m e2e
+	@$(PY) -m pytest -m 'e2e and not drill_only'
 
 drill: setup ## the lifecycle faults, one by one, through Airflow
 	@$(PY) -m pytest -m drill

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
+from feature_store_airflow.options import run_params
 from feature_store_airflow.pipeline import DEFAULT_ARGS, build_pipeline
 from feature_store_airflow.release import release_params
 from feature_store_airflow.sync import sync_params
@@ -87,6 +88,7 @@ with DAG(
             title="Last day",
             description="Inclusive. Empty: the first day",
         ),
+        **run_params(),
         **release_params(),
         **sync_params(),
     },

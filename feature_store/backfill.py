@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -176,6 +178,99 @@ def seconds(rows: int, parts: int) -> float:
 def write_units(view: FeatureView, rows: int) -> int:
     """What bringing so many rows online takes, at most: those that are there already as they are cost nothing."""
     return rows * cost.write_units(cost.row_bytes(view, ENTITY_BYTES))
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a backfill of a range will do, of several views.
+
+    Attributes:
+        days: the range.
+        reprocess: which days are done again.
+        views: how far each has come.
+        region: AWS', for the prices.
+        chunk_rows: rows of a chunk, at most, unless a day has more.
+    """
+
+    days: DayRange
+    reprocess: Reprocess
+    views: Mapping[FeatureView, ViewDays]
+    region: str
+    chunk_rows: int = CHUNK_ROWS
+
+    @cached_property
+    def to_do(self) -> dict[dt.date, int]:
+        """The days to do, of whichever view, in order; each with the rows of all views, as a chunk is of all."""
+        wanted = sorted({day for each in self.views.values() for day in each.to_do(self.reprocess)})
+        return {day: sum(each.rows.get(day, 0) for each in self.views.values()) for day in wanted}
+
+    @cached_property
+    def chunks(self) -> list[DayRange]:
+        """The days to do in pieces, the oldest first."""
+        return chunks(self.to_do, self.chunk_rows)
+
+    @property
+    def minutes(self) -> float:
+        """How long it will take, about; without the cluster's start."""
+        return seconds(sum(self.to_do.values()), len(self.chunks)) / 60
+
+    def units(self, view: FeatureView) -> int:
+        """Write units, at most: rows that are online already as they are cost nothing, and old ones do not go there."""
+        of = self.views[view]
+        newest = max([*of.rows, self.days.end])
+        oldest = dt.date.min if view.retention is None else newest - dt.timedelta(days=view.retention - 1)
+        return write_units(view, sum(of.rows.get(day, 0) for day in self.to_do if day >= oldest))
+
+    def as_json(self) -> dict[str, object]:
+        """Say it for programs: start, end, reprocess, chunks, and by view its days by state."""
+        return {
+            "start": str(self.days.start),
+            "end": str(self.days.end),
+            "reprocess": self.reprocess.value,
+            "days_to_do": len(self.to_do),
+            "rows": sum(self.to_do.values()),
+            "minutes": round(self.minutes, 1),
+            "chunks": [{"start": str(each.start), "end": str(each.end), "days": len(each)} for each in self.chunks],
+            "views": {
+                view.name: {
+                    "states": {
+                        state.value: [str(day) for day, its in sorted(of.states.items()) if its is state]
+                        for state in State
+                    },
+                    "affected": [str(day) for day in of.affected],
+                    "write_units": self.units(view),
+                    "dollars": cost.dollars(self.region, writes=self.units(view)),
+                }
+                for view, of in self.views.items()
+            },
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Say it in words, line by line."""
+        yield f"{self.days} ({len(self.days)} day(s)), reprocess {self.reprocess.value}:"
+        for view, of in self.views.items():
+            states = Counter(of.states.values())
+            units = self.units(view)
+            price = cost.dollars(self.region, writes=units)
+            yield (
+                f"{view.name}: {len(of.states)} day(s) with readings: {states[State.DONE]} done, "
+                f"{states[State.MISSING]} missing, {states[State.CHANGED]} of older readings, "
+                f"{states[State.HELD_BACK]} held back by validation. Online at most {units:,} write units"
+                f"{'' if price is None else f', ${price:.4f} on demand'}."
+            )
+            if of.affected:
+                yield (
+                    f"{view.name}: {len(of.affected)} day(s) after the range, {of.affected[0]} to {of.affected[-1]}, "
+                    "are of older readings too: they are none of this run."
+                )
+        rows = sum(self.to_do.values())
+        if not rows and not self.to_do:
+            yield "There is nothing to do."
+            return
+        yield (
+            f"To do: {len(self.to_do)} day(s), {rows:,} row(s), in {len(self.chunks)} chunk(s); about "
+            f"{max(1, round(self.minutes))} minute(s) and the cluster's start."
+        )
 
 
 class _Changes:

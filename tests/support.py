@@ -10,11 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+import httpx
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
 from infra.local import parts
-from infra.local.settings import HOST, ROOT, Ports, Stack
+from infra.local.aws.faults import CAPACITY, PATH, SPOT_LOSS
+from infra.local.settings import HOST, REGION, ROOT, Ports, Stack
 
 START_SECONDS = 120.0
 
@@ -69,3 +75,32 @@ def serving(stack: Stack, part: str, **environment: str) -> Iterator[subprocess.
 
 def last_lines(log: Path, count: int = 5) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong on purpose in the local AWS of a stack: its resource /faults (infra/local/aws/faults.py)."""
+
+    stack: Stack
+
+    def put(self, **counts: int) -> None:
+        """Throttle so many calls of these actions of EMR (DescribeStep=3), and give so many clusters no `capacity`."""
+        named = {name if name == CAPACITY else f"elasticmapreduce.{name}": count for name, count in counts.items()}
+        self._ask("PUT", PATH, named)
+
+    def left(self) -> dict[str, int]:
+        """What of that has not come yet."""
+        return {name.removeprefix("elasticmapreduce."): count for name, count in self._ask("GET", PATH).items()}
+
+    def lose_instances(self, cluster_id: str) -> None:
+        self._ask("POST", f"{SPOT_LOSS}{cluster_id}")
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, int]:
+        request = AWSRequest(method, f"{self.stack.aws_url}{path}", data=json.dumps(body) if body is not None else "")
+        secrets = self.stack.secrets
+        SigV4Auth(Credentials(secrets.aws_access_key_id, secrets.aws_secret_access_key), "faults", REGION).add_auth(
+            request
+        )
+        answer = httpx.request(method, request.url, content=request.data, headers=dict(request.headers), timeout=30)
+        answer.raise_for_status()
+        return dict(answer.json())

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from feature_store_airflow.bucket import NothingThereError, StoreError
 from feature_store_airflow.page import show_views
-from feature_store_airflow.reports import list_reports, show_report
+from feature_store_airflow.reports import list_reports, show_report, show_report_of_chunk
 from feature_store_airflow.responses import sentence
 from feature_store_airflow.run_page import show_run
 
@@ -25,6 +25,7 @@ DAILY = "feature_store_daily"
 OF_A_RUN: dict[str, Callable[..., Response]] = {
     "/reports/{dag_id}/{run_id}": list_reports,
     "/reports/{dag_id}/{run_id}/{view}": show_report,
+    "/reports/{dag_id}/{run_id}/{chunk}/{view}": show_report_of_chunk,
     "/runs/{dag_id}/{run_id}": show_run,
 }
 

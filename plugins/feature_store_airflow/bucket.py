@@ -67,16 +67,6 @@ class Bucket:
                 "aws_default and the log of Airflow's API server."
             ) from error
 
-    def holds(self, key: str) -> bool:
-        """Tell whether there is an object; StoreError if S3 does not say."""
-        try:
-            self.client.head_object(Bucket=self.name, Key=key)
-        except (BotoCoreError, ClientError) as error:
-            if _is_absence(error):
-                return False
-            raise self._unwell(error) from error
-        return True
-
     def chunks(self, key: str) -> Iterator[bytes] | None:
         """Read an object piece by piece, unpacked if its key ends in .gz.
 

@@ -66,6 +66,10 @@ class ClusterStillAlive(FeatureStoreFailure):
     """A cluster did not end in time: it may still cost money."""
 
 
+class OutlookFailed(AirflowException):
+    """What there is of a run's days can't be told."""
+
+
 class OrphansFound(FeatureStoreFailure):
     """Clusters outlived their runs and their idle time; they are being ended."""
 
@@ -111,7 +115,7 @@ def _telling_refusals(execute: Callable[..., Any], *arguments: Any, **named: Any
         ) from error
 
 
-def failure_of(ti: RuntimeTaskInstanceProtocol, task_id: str) -> str | None:
+def failure_of(ti: RuntimeTaskInstanceProtocol, task_id: str, map_index: int = -1) -> str | None:
     """Return why a task of this run failed; None where it could not say so itself (a killed worker)."""
-    reason: str | None = ti.xcom_pull(task_ids=task_id, key=FAILURE)
+    reason: str | None = ti.xcom_pull(task_ids=task_id, key=FAILURE, map_indexes=map_index)
     return reason

@@ -11,11 +11,13 @@ from typing import Any, TypeAlias
 from feature_store import registry
 from feature_store.calendar import parse_day
 from feature_store.validation.checks import checks
+from feature_store_airflow.options import DRY_RUN, REPROCESS
 from feature_store_airflow.release import BY, REASON
 
 Summary: TypeAlias = Mapping[str, Any]
 
 SHOWN = 5  # stretches of days, or findings: the report has them all
+BACKFILL = "feature_store_backfill"
 PLACEHOLDERS = {BY: "WHO", REASON: "WHY"}
 
 
@@ -116,7 +118,9 @@ def _few(texts: Sequence[str], between: str = "; ") -> str:
     return f"{between.join(texts[:SHOWN])}{more}"
 
 
-def _trigger(dag_id: str, conf: Mapping[str, str]) -> str:
+def _trigger(dag_id: str, days: Mapping[str, str]) -> str:
+    # The backfill does nothing unless it is told to, and leaves days alone that are held back.
+    conf = {**days, **({REPROCESS: "all", DRY_RUN: False} if dag_id == BACKFILL else {})}
     return f"airflow dags trigger {dag_id} --conf '{json.dumps(conf)}'"
 
 

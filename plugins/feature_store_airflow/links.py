@@ -37,7 +37,7 @@ class StepStderrLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
         """Return the page with all of it."""
-        return _page(log_path(ti_key.dag_id, ti_key.run_id, ti_key.task_id, "stderr"))
+        return _page(log_path(ti_key, "stderr"))
 
 
 @attrs.define()
@@ -48,7 +48,7 @@ class StepStdoutLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
         """Return the page with all of it."""
-        return _page(log_path(ti_key.dag_id, ti_key.run_id, ti_key.task_id, "stdout"))
+        return _page(log_path(ti_key, "stdout"))
 
 
 def reports_path(dag_id: str, run_id: str) -> str:
@@ -56,9 +56,10 @@ def reports_path(dag_id: str, run_id: str) -> str:
     return _path("reports", dag_id, run_id)
 
 
-def log_path(dag_id: str, run_id: str, task_id: str, stream: str) -> str:
+def log_path(ti_key: TaskInstanceKey, stream: str) -> str:
     """Return the path, below the plugin's pages, of one stream (STREAMS) of the step of a task."""
-    return _path("logs", dag_id, run_id, task_id, stream)
+    path = _path("logs", ti_key.dag_id, ti_key.run_id, ti_key.task_id, stream)
+    return path if ti_key.map_index < 0 else f"{path}?map_index={ti_key.map_index}"
 
 
 def _path(*parts: str) -> str:

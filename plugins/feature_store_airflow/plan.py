@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.failures import PlanRejected, records_failure
 from feature_store_airflow.landing import csv_objects, landed_for
+from feature_store_airflow.options import resolve_options
 from feature_store_airflow.release import resolve_release
 from feature_store_airflow.settings import BUCKET, LANDING_PREFIX
 from feature_store_airflow.triggers import DEFERRABLE, LandingTrigger, check_event
@@ -68,8 +69,8 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
     A scheduled run waits until a CSV has landed that can hold its last day. Every other run was
     asked for by someone who is there to be told: it goes on with what has landed, or fails at once if nothing has.
 
-    Returns (as XCom): {"start": first day, "end": last day, "days": all of them}, ISO days; and, if someone releases
-    them, "released_by" and "release_reason".
+    Returns (as XCom): {"start": first day, "end": last day, "days": all of them}, ISO days; if someone releases
+    them, "released_by" and "release_reason"; and what else is asked for, as options.py has it.
 
     Args:
         bucket: the bucket, a template.
@@ -138,7 +139,8 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once for the input of the run's days."""
-        planned, release = self._days(context), resolve_release(context["params"])
+        planned = self._days(context)
+        asked = {**resolve_release(context["params"]), **resolve_options(context["params"])}
         last = planned.end
         if context["dag_run"].run_type == "scheduled":
             found = landed_for(self.hook, self.bucket, last)
@@ -153,7 +155,7 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
             )
         iso = [day.isoformat() for day in planned]
         self.log.info("%d day(s): %s to %s.", len(iso), iso[0], iso[-1])
-        return PokeReturnValue(is_done=True, xcom_value={"start": iso[0], "end": iso[-1], "days": iso, **release})
+        return PokeReturnValue(is_done=True, xcom_value={"start": iso[0], "end": iso[-1], "days": iso, **asked})
 
     @staticmethod
     def _days(context: Context) -> DayRange:

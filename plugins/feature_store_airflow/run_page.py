@@ -11,6 +11,8 @@ from starlette.responses import Response
 from feature_store import registry
 from feature_store.templates import template
 from feature_store_airflow.bucket import Bucket, NothingThereError, run_folder
+from feature_store_airflow.choose_days import OUTLOOK
+from feature_store_airflow.chunks import combined
 from feature_store_airflow.gate import named
 from feature_store_airflow.responses import html
 from feature_store_airflow.view_page import money
@@ -19,28 +21,53 @@ JOBS = ("validate", "sync")
 
 
 def show_run(dag_id: str, run_id: str) -> Response:
-    """Show verdicts, certificates and costs of a run, view by view."""
+    """Show what a run is to do, if it has looked, how far it has come, and verdicts, certificates and costs by view."""
     folder = run_folder(dag_id, run_id)
     bucket = Bucket.open()
-    validate, sync = (_summary(bucket, f"{folder}/{job}.json") for job in JOBS)
-    if validate is None and sync is None:
+    outlook = _summary(bucket, f"{folder}/{OUTLOOK}.json")
+    validate, sync = (_of_job(bucket, folder, job, in_chunks=outlook is not None) for job in JOBS)
+    if validate is None and sync is None and outlook is None:
         raise NothingThereError(
             f"Run {run_id} of {dag_id} has neither validated nor synced anything yet. Next: see its task validate; "
             "runs of other DAGs have nothing here."
         )
-    views = [_shown(view.name, validate, sync) for view in registry.views()]
-    said = validate or sync or {}
+    views = [_shown(view.name, validate, sync) for view in registry.views()] if validate or sync else []
+    said = outlook or validate or sync or {}
+    here = quote(run_id, safe="")
     return html(
         template("feature_store_airflow", "run.html.j2").render(
             dag_id=dag_id,
             run_id=run_id,
             # Relative to this page, wherever a proxy has put Airflow.
-            reports=f"../../reports/{quote(dag_id, safe='')}/{quote(run_id, safe='')}",
+            reports=f"../../reports/{quote(dag_id, safe='')}/{here}",
+            in_chunks=outlook is not None,
             start=said.get("start"),
             end=said.get("end"),
+            outlook=outlook,
+            done=_done(bucket, folder, outlook) if outlook else None,
             views=views,
         )
     )
+
+
+def _of_job(bucket: Bucket, folder: str, job: str, *, in_chunks: bool) -> dict[str, Any] | None:
+    """What a job says it did; of a run in chunks, all that it says of those that have ended."""
+    if not in_chunks:
+        return _summary(bucket, f"{folder}/{job}.json")
+    keys = [key for key in bucket.names(f"{folder}/") if key.endswith(f"/{job}.json")]
+    return combined([said for key in sorted(keys) if (said := _summary(bucket, key)) and "views" in said])
+
+
+def _done(bucket: Bucket, folder: str, outlook: dict[str, Any]) -> dict[str, int]:
+    """How far a run has come: chunks whose last job has said that it is done, and their days."""
+    keys = set(bucket.names(f"{folder}/"))
+    ended = [
+        chunk
+        for chunk in outlook["chunks"]
+        if (key := f"{folder}/{chunk['start']}_{chunk['end']}/{JOBS[-1]}.json") in keys
+        and "error" not in (_summary(bucket, key) or {"error": ""})
+    ]
+    return {"chunks": len(ended), "days": sum(chunk["days"] for chunk in ended)}
 
 
 def _summary(bucket: Bucket, key: str) -> dict[str, Any] | None:

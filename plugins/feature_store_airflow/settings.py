@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,32 @@ REPORT = "validation_report"  # .json, and .html for people
 # be retried, and a clear that leaves the run's state alone does not raise it at all. A task that is cleared while it
 # runs may keep its number; it is killed first, which cancels its step.
 TRY_MARK = ".try"
+# Of a task that is there for each chunk of days, its number too.
+OF_CHUNK = "{{ '' if ti.map_index < 0 else '.chunk' ~ ti.map_index }}"
 STEP_NAME = (
-    f"{{{{ dag.dag_id }}}}.{{{{ task.task_id }}}}.{{{{ run_id }}}}{TRY_MARK}{{{{ ti.max_tries - task.retries + 1 }}}}"
+    f"{{{{ dag.dag_id }}}}.{{{{ task.task_id }}}}.{{{{ run_id }}}}{OF_CHUNK}{TRY_MARK}"
+    "{{ ti.max_tries - task.retries + 1 }}"
 )
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days that a step is of, and the folder in which it leaves what it says: templates."""
+
+    start: str
+    end: str
+    folder: str
+
+
+RUN = Span(START, END, RUN_FOLDER)
+_CHUNK = "ti.xcom_pull(task_ids='choose_days')[ti.map_index]"
+CHUNK = Span(
+    f"{{{{ {_CHUNK}['start'] }}}}",
+    f"{{{{ {_CHUNK}['end'] }}}}",
+    f"{RUN_FOLDER}/{{{{ {_CHUNK}['start'] }}}}_{{{{ {_CHUNK}['end'] }}}}",
+)
 # Plain texts of people: Jinja renders a template once, so braces in them stay as they are.
 RELEASED_BY = "{{ ti.xcom_pull(task_ids='plan').get('released_by', '') }}"
 RELEASE_REASON = "{{ ti.xcom_pull(task_ids='plan').get('release_reason', '') }}"
@@ -59,7 +81,8 @@ def version(view: FeatureView, table: str) -> str:
 
     The later steps see these, whatever is written since.
     """
-    return f"{{{{ ti.xcom_pull(task_ids='featurize')['views']['{view.name}']['{table}_version'] }}}}"
+    pulled = "ti.xcom_pull(task_ids='featurize', map_indexes=ti.map_index)"
+    return f"{{{{ {pulled}['views']['{view.name}']['{table}_version'] }}}}"
 
 
 def load_cluster_spec() -> dict[str, Any]:
@@ -71,11 +94,18 @@ def load_cluster_spec() -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none.
     """
-    folders = Path(__file__).resolve().parents[1:]
-    found = next((file for folder in folders if (file := folder / "EMR" / "cluster.json").is_file()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"EMR/cluster.json is neither in {folders[0]} nor in a folder above it: deliver it there."
-        )
-    spec: dict[str, Any] = json.loads(found.read_text())
+    spec: dict[str, Any] = json.loads(deployed(Path("EMR") / "cluster.json").read_text())
     return spec
+
+
+def deployed(file: Path) -> Path:
+    """Find a file of the repository that travels with the plugins: the nearest one above this package.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folders = Path(__file__).resolve().parents[1:]
+    found = next((here for folder in folders if (here := folder / file).is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"{file} is neither in {folders[0]} nor in a folder above it: deliver it there.")
+    return found

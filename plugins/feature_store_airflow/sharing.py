@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from feature_store_airflow.clusters import age, tag
+from feature_store_airflow.options import SIZE, sized
 from feature_store_airflow.settings import DEFAULT_LIFETIME, LIFETIME_TAG
 
 BACKFILL = "backfill"  # the type of such a run
@@ -28,9 +29,10 @@ def is_shared(context: Context) -> bool:
 
 
 def request_of(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request for a run's cluster: one that is shared ends itself sooner than a run's own."""
+    """Return the request for a run's cluster: of the size asked for; one that is shared ends itself sooner."""
     policy = {"AutoTerminationPolicy": {"IdleTimeout": int(IDLE.total_seconds())}}
-    return {**request, **(policy if is_shared(context) else {})}
+    size = context["ti"].xcom_pull(task_ids="plan").get(SIZE)
+    return {**sized(request, size), **(policy if is_shared(context) else {})}
 
 
 def lifetime(cluster: Mapping[str, Any]) -> timedelta:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,14 @@ from feature_store_airflow.clusters import describe_cluster, state_and_reason
 from feature_store_airflow.failures import StepFailed, records_failure
 from feature_store_airflow.links import STEP, StepStderrLink, StepStdoutLink
 from feature_store_airflow.logs import step_logs
-from feature_store_airflow.settings import END, POLL_SECONDS, READY_CLUSTER_ID, RUN_FOLDER, START, STEP_NAME, TRY_MARK
+from feature_store_airflow.settings import POLL_SECONDS, READY_CLUSTER_ID, RUN, STEP_NAME, TRY_MARK, Span, setting
 from feature_store_airflow.step_failure import Evidence, explain
 from feature_store_airflow.summary import delete_summary, read_summary
 from feature_store_airflow.triggers import DEFERRABLE, StepTrigger, check_event
 
 if TYPE_CHECKING:
+    import jinja2
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from mypy_boto3_emr.type_defs import StepStatusTypeDef
 
 # Where EMR/emr_bootstrap_script.sh puts the release on each node.
@@ -31,7 +33,12 @@ NODE_FOLDER = "/home/hadoop/feature-store"
 TAKEN_OVER = (*steps.LIVE, "COMPLETED")
 
 
-def spark_submit(job: str, arguments: Sequence[str], *, spark_options: Sequence[str], summary: str) -> dict[str, Any]:
+def script(job: str) -> str:
+    """Name the script of a job on the nodes."""
+    return f"{NODE_FOLDER}/spark_jobs/{job}.py"
+
+
+def spark_submit(job: str, arguments: Sequence[str], *, summary: str) -> dict[str, Any]:
     """Return the EMR step that runs spark_jobs/<job>.py, with templates in its strings."""
     return {
         "Name": STEP_NAME,
@@ -44,13 +51,26 @@ def spark_submit(job: str, arguments: Sequence[str], *, spark_options: Sequence[
                 *("--deploy-mode", "client"),
                 *("--name", STEP_NAME),
                 *("--py-files", f"{NODE_FOLDER}/code.zip"),
-                *spark_options,
-                f"{NODE_FOLDER}/spark_jobs/{job}.py",
+                script(job),
                 *arguments,
                 *("--summary", summary),
             ],
         },
     }
+
+
+def of_views(arguments: Sequence[str], views: Collection[str]) -> list[str]:
+    """Leave out of a job's arguments the views that are none of these, each with its `--...-version`s."""
+    kept: list[str] = []
+    left_out = False
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option == "--view":
+            left_out = value not in views
+        elif option.startswith("--") and not option.endswith("-version"):
+            left_out = False
+        if not left_out:
+            kept.append(option)
+    return kept
 
 
 class StepOperator(EmrAddStepsOperator):
@@ -64,8 +84,8 @@ class StepOperator(EmrAddStepsOperator):
     Args:
         job: the name of the script in spark_jobs/, without its suffix.
         arguments: the job's own arguments, with templates.
-        spark_options: further options of spark-submit.
         poll_seconds: seconds between two looks, a template.
+        span: the days that it is of, and the folder for its summary.
         deferrable: wait in Airflow's triggerer; by default what `[operators] default_deferrable` says. Either way the
             step is cancelled, and the task fails, when `execution_timeout` has gone by since the try has begun.
     """
@@ -76,6 +96,7 @@ class StepOperator(EmrAddStepsOperator):
         "start",
         "end",
         "poll_seconds",
+        "online",
     )
     # The step's arguments have strings that end in .json: values, not files to read.
     template_ext: Sequence[str] = ()
@@ -93,28 +114,38 @@ class StepOperator(EmrAddStepsOperator):
         *,
         job: str,
         arguments: Sequence[str],
-        spark_options: Sequence[str] = (),
+        span: Span = RUN,
         poll_seconds: str = POLL_SECONDS,
         deferrable: bool = DEFERRABLE,
         **kwargs: Any,  # noqa: ANN401 - whatever BaseOperator takes
     ) -> None:
         """Make the task; everything else is an ordinary operator argument."""
-        summary = f"{RUN_FOLDER}/{job}.json"
+        summary = f"{span.folder}/{job}.json"
         super().__init__(
             **{"job_flow_id": READY_CLUSTER_ID, **kwargs},
-            steps=[spark_submit(job, arguments, spark_options=spark_options, summary=summary)],
+            steps=[spark_submit(job, arguments, summary=summary)],
             # The provider's wait ends after an hour by default and can't take its delay from a setting; nor can its
             # trigger, which cancels nothing either.
             wait_for_completion=False,
             deferrable=False,
         )
         self.summary = summary
-        self.start = START
-        self.end = END
+        self.start = span.start
+        self.end = span.end
         self.poll_seconds = poll_seconds
+        self.online = f"{setting('keyspaces.host')}:{setting('keyspaces.port')}"
         self.defers = deferrable
+        self._job = job
+        self._did: dict[str, Any] | None = None
         self._step_id = ""
         self._killed = False
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Resolve the templates: of the run's views alone, as no step before has said anything of the others."""
+        if views := context["ti"].xcom_pull(task_ids="plan").get("views"):
+            jar = self.steps[0]["HadoopJarStep"]
+            jar["Args"] = of_views(jar["Args"], views)
+        super().render_template_fields(context, jinja_env)
 
     @records_failure
     def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override] # the summary, not the step's id
@@ -143,7 +174,7 @@ class StepOperator(EmrAddStepsOperator):
         except TaskDeferralTimeout as error:
             # Airflow has kept nothing of what was to be resumed.
             ti = context["ti"]
-            step: dict[str, str] = ti.xcom_pull(task_ids=ti.task_id, key=STEP)
+            step: dict[str, str] = ti.xcom_pull(task_ids=ti.task_id, key=STEP, map_indexes=ti.map_index)
             self._step_id = step["step_id"]
             status = self._look()
             if status["State"] in steps.ENDED:
@@ -165,6 +196,19 @@ class StepOperator(EmrAddStepsOperator):
     def next_action(self, summary: Mapping[str, Any]) -> str | None:  # noqa: ARG002 - for those who read it
         """Say what to do next after a step that failed, by what its job says; None if that is as for any step."""
         return None
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Say what the step reads and writes; Airflow calls it where OpenLineage is on."""
+        # The provider is loaded only there.
+        from feature_store_airflow.lineage import lineage  # noqa: PLC0415
+
+        submitted = self.steps[0]["HadoopJarStep"]["Args"]
+        arguments = submitted[submitted.index(script(self._job)) + 1 :]
+        return lineage(self._job, arguments, self.online, self._did)
+
+    def get_openlineage_facets_on_complete(self, _: Any) -> OperatorLineage[Any, Any]:  # noqa: ANN401 - as Airflow's
+        """Say what the step has read and written, with versions and rows; without them if it has failed."""
+        return self.get_openlineage_facets_on_start()
 
     @property
     def _s3(self) -> S3Hook:
@@ -251,7 +295,7 @@ class StepOperator(EmrAddStepsOperator):
     def _leave_for_links(self, context: Context) -> None:
         """Leave where the step is, for the links to its logs and for the time when the triggerer's is over."""
         ti = context["ti"]
-        left = ti.xcom_pull(task_ids=ti.task_id, key=STEP)
+        left = ti.xcom_pull(task_ids=ti.task_id, key=STEP, map_indexes=ti.map_index)
         if not left or left["step_id"] != self._step_id:
             cluster = emr_client(self.hook).describe_cluster(ClusterId=self.job_flow_id)["Cluster"]
             logs = step_logs(cluster, self._step_id)
@@ -263,6 +307,7 @@ class StepOperator(EmrAddStepsOperator):
         summary = read_summary(self._s3, self.summary)
         if summary is None:
             raise self._failure(f"completed, but left no summary at {self.summary}", status)
+        self._did = summary
         self.done(context, summary)
         return summary
 

@@ -16,13 +16,13 @@ from feature_store_airflow.responses import HEADERS
 
 
 # No coroutine, as in reports.py.
-def show_log(dag_id: str, run_id: str, task_id: str, stream: str) -> Response:
-    """Show stderr or stdout of the step that the newest try of a task has followed."""
+def show_log(dag_id: str, run_id: str, task_id: str, stream: str, map_index: int = -1) -> Response:
+    """Show stderr or stdout of the step that the newest try of a task (of a chunk of days) has followed."""
     if not (DAG_ID.fullmatch(dag_id) and RUN_ID.fullmatch(run_id) and DAG_ID.fullmatch(task_id) and stream in STREAMS):
         raise NothingThereError(
             f"That is not a task of a run, and {' or '.join(STREAMS)}. Next: come here by a link on the task."
         )
-    step = _step(dag_id, run_id, task_id)
+    step = _step(dag_id, run_id, task_id, map_index)
     if step is None:
         raise NothingThereError(
             f"The task {task_id} of run {run_id} of {dag_id} has no step yet. Next: see its state, and its own log."
@@ -45,9 +45,11 @@ def show_log(dag_id: str, run_id: str, task_id: str, stream: str) -> Response:
     )
 
 
-def _step(dag_id: str, run_id: str, task_id: str) -> Mapping[str, Any] | None:
+def _step(dag_id: str, run_id: str, task_id: str, map_index: int) -> Mapping[str, Any] | None:
     """Return what the task has left about its step; None if it has left nothing."""
-    wanted = XComModel.get_many(run_id=run_id, key=STEP, task_ids=task_id, dag_ids=dag_id, limit=1)
+    wanted = XComModel.get_many(
+        run_id=run_id, key=STEP, task_ids=task_id, dag_ids=dag_id, map_indexes=map_index, limit=1
+    )
     with create_session() as session:
         found = session.scalars(wanted).first()
         step: Mapping[str, Any] | None = XComModel.deserialize_value(found) if found else None

@@ -1,8 +1,15 @@
-"""What a person may ask of a run's sync: what it may cost at most, and a look at the whole online table."""
+"""The task that brings a run's days online, and what a person may ask of it."""
 
 from __future__ import annotations
 
-from airflow.sdk import Param
+from typing import Any
+
+from airflow.sdk import Context, Param
+from airflow.sdk.exceptions import AirflowSkipException
+
+from feature_store_airflow.failures import records_failure
+from feature_store_airflow.options import SKIP_SYNC
+from feature_store_airflow.step import StepOperator
 
 BUDGET_PARAM, WHOLE_PARAM = "budget", "whole_table"
 CERTIFICATE = "certificate"  # .json, in the run's folder of each view: what is online, and proven to be
@@ -29,3 +36,19 @@ def sync_params() -> dict[str, Param]:
             description="After the run's days, compare the whole online table with Delta, and mend it",
         ),
     }
+
+
+class SyncOperator(StepOperator):
+    """Run the job that brings the days online, unless the run is to leave the online store as it is."""
+
+    @records_failure
+    def execute(self, context: Context) -> dict[str, Any]:  # type: ignore[override] # as StepOperator
+        """Run the step.
+
+        Raises:
+            AirflowSkipException: nobody wants it; that is no failure of the run.
+            StepFailed: as StepOperator.
+        """
+        if context["ti"].xcom_pull(task_ids="plan").get(SKIP_SYNC):
+            raise AirflowSkipException("The run is not to bring anything online.")
+        return super().execute(context)

@@ -38,7 +38,7 @@ class ValidateOperator(StepOperator):
 
         It did not succeed if of some view no day may go online.
         """
-        for view in registry.views():
+        for view in (view for view in registry.views() if view.name in summary["views"]):
             context["outlet_events"][asset(view.name)].extra = event_extra(view.name, self.features, summary)
 
     def next_action(self, summary: Mapping[str, Any]) -> str | None:

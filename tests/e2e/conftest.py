@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import re
 import shutil
@@ -29,8 +30,14 @@ T = TypeVar("T")
 DAILY = "feature_store_daily"
 # Run with nothing of the project on its path: Delta by delta-rs, online by the driver, windows by DuckDB from the CSVs.
 OUTSIDE = (Path(__file__).parent / "outside_look.py").read_text()
+LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+# The project's DAGs, and those that only these tests need.
+DAG_BUNDLES = [
+    {"name": "dags-folder", "classpath": LOCAL_BUNDLE, "kwargs": {}},
+    {"name": "drill", "classpath": LOCAL_BUNDLE, "kwargs": {"path": str(Path(__file__).parent / "dags")}},
+]
 RUN_ENDS_WITHIN = 420.0  # seconds; a run of one day took 60 to 90 on two busy cores
 
 
@@ -89,7 +96,7 @@ class Live:
         ).stdout
         return dict(line.split("=", 1) for line in shown.splitlines())
 
-    def trigger(self, dag_id: str, **conf: str) -> str:
+    def trigger(self, dag_id: str, **conf: object) -> str:
         run = self.api.call("POST", f"/dags/{dag_id}/dagRuns", logical_date=None, conf=conf)
         return str(run["dag_run_id"])
 
@@ -97,7 +104,7 @@ class Live:
         """Wait for a run's end and return its state."""
         return until(lambda: _ended(self.api.run_state(dag_id, run_id)), RUN_ENDS_WITHIN, f"{dag_id} {run_id} to end")
 
-    def run(self, dag_id: str, **conf: str) -> tuple[str, str]:
+    def run(self, dag_id: str, **conf: object) -> tuple[str, str]:
         run_id = self.trigger(dag_id, **conf)
         return run_id, self.wait(dag_id, run_id)
 
@@ -135,7 +142,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     home = tmp_path_factory.mktemp("stack")
     ports = free_ports()
     variables = {name.upper(): str(port) for name, port in ports.__dict__.items()}
-    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), **variables})
+    bundles = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(DAG_BUNDLES)}
+    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), **variables, **bundles})
     try:
         first = here.make("run")
         assert first.returncode == 0, first.stdout + first.stderr
@@ -195,3 +203,14 @@ def outside_look(live: Live, day: str, *csvs: Path, **environment: str) -> str:
 def generated(live: Live) -> list[Path]:
     """The files of readings that `make run` has made."""
     return sorted((live.stack.home / "generated").glob("readings_*.csv"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with the drill's table, and leave it as build/drill.json too, if cases of it were run."""
+    from tests.e2e import drill
+
+    if ended := terminalreporter.config.stash.get(drill.ENDED, []):
+        terminalreporter.section("how each fault ended")
+        for line in drill.table(ended):
+            terminalreporter.write_line(line)
+        drill.write(ended)

@@ -86,7 +86,7 @@ def test_no_secret_in_logs_arguments_or_process_lists(live: Live, rerun: Rerun) 
 @pytest.mark.skipif(BROWSER is not None, reason="a browser is here: test_dialog.py does it from the dialog")
 def test_a_range_by_the_api_fills_each_of_its_days(live: Live) -> None:
     start, end = live.day - dt.timedelta(days=2), live.day - dt.timedelta(days=1)
-    run_id, state = live.run("feature_store_backfill", start=start.isoformat(), end=end.isoformat())
+    run_id, state = live.run("feature_store_backfill", start=start.isoformat(), end=end.isoformat(), dry_run=False)
     assert state == "success", live.task_states("feature_store_backfill", run_id)
     for day in (start, end):
         assert "rows agree" in outside_look(live, day.isoformat(), *generated(live))

@@ -48,6 +48,14 @@ def pick(page: Page, title: str, day: dt.date) -> None:
     row.locator("input[type=date]").fill(day.isoformat())
 
 
+def switch_off(page: Page, title: str) -> None:
+    """Switch a param off that is on, found as above."""
+    row = page.get_by_role("dialog").get_by_role("group").filter(has=page.locator("label", has_text=title))
+    expect(row.get_by_role("checkbox")).to_be_checked()
+    row.locator("label").last.click()
+    expect(row.get_by_role("checkbox")).not_to_be_checked()
+
+
 def submit(page: Page, live: Live, dag_id: str, picture: Path) -> str:
     """Press the dialog's button; the id of the run that Airflow then has, and that was not there before."""
 
@@ -97,10 +105,14 @@ def test_a_range_from_the_dialog_fills_each_of_its_days(live: Live, page: Page, 
     pick(page, "First day", first)
     expect(page.get_by_test_id("trigger-dag-submit")).to_be_disabled()
     pick(page, "Last day", last)
+    switch_off(page, "Dry run")
     run_id = submit(page, live, BACKFILL, tmp_path / "dialog.png")
     run = live.api.get(f"/dags/{BACKFILL}/dagRuns/{run_id}")
     given = {name: value for name, value in run["conf"].items() if value is not None}
-    assert given == {"start": first.isoformat(), "end": last.isoformat(), "whole_table": False}
+    assert given == {
+        **{"start": first.isoformat(), "end": last.isoformat(), "dry_run": False, "reprocess": "missing"},
+        **{"views": [], "cluster_size": "small", "skip_sync": False, "whole_table": False},
+    }
     assert live.wait(BACKFILL, run_id) == "success", live.task_states(BACKFILL, run_id)
     assert live.api.result(BACKFILL, run_id, "plan")["days"] == [first.isoformat(), last.isoformat()]
     for day in (first, last):

@@ -11,23 +11,13 @@ import psutil
 import pytest
 
 from infra.local import stack as supervisor
-from infra.local.settings import MARK, ROOT
+from infra.local.settings import ROOT
 from tests.e2e.conftest import Live, outside_look
+from tests.e2e.drill import marked
 
 pytestmark = [pytest.mark.e2e, pytest.mark.drill]
 
 REAL = ROOT.parent / "shared" / "data" / "smart-meters-in-london" / "daily_dataset"
-
-
-def marked(live: Live) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == str(live.stack.home):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def test_kill_9_of_parts_then_real_data(live: Live) -> None:

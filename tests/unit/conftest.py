@@ -59,9 +59,10 @@ class FakeTaskInstance:
     run_id: str = RUN_ID
     try_number: int = 1
     max_tries: int = 1
-    xcoms: dict[tuple[str, str], Any] = field(default_factory=dict)
+    xcoms: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     active_runs: int = 1
+    map_index: int = -1
 
     def get_dr_count(self, dag_id: str, states: list[str]) -> int:
         assert (dag_id, states) == (self.dag_id, ["queued", "running"])
@@ -74,8 +75,9 @@ class FakeTaskInstance:
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[self.task_id, key] = value
 
-    def xcom_pull(self, task_ids: str, key: str = "return_value") -> Any:
-        return self.xcoms.get((task_ids, key))
+    def xcom_pull(self, task_ids: str, key: str = "return_value", map_indexes: int = -1) -> Any:
+        """Of a task that is there for each chunk, by its number: (task, key, number)."""
+        return self.xcoms.get((task_ids, key) if map_indexes < 0 else (task_ids, key, map_indexes))
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         assert (dag_id, run_ids) == (self.dag_id, [self.run_id])
@@ -89,6 +91,10 @@ def run_context(task: Any, **settings: Any) -> dict[str, Any]:
     ti.xcoms["create_cluster", "return_value"] = "j-1"
     ti.xcoms["wait_for_cluster", "return_value"] = "j-1"
     ti.xcoms["featurize", "return_value"] = FEATURIZED
+    if task.get_closest_mapped_task_group():  # one chunk of days
+        ti.map_index = 0
+        ti.xcoms["choose_days", "return_value"] = [{"start": PLAN["start"], "end": PLAN["end"], "days": 2}]
+        ti.xcoms["featurize", "return_value", 0] = FEATURIZED
     return {
         "ti": ti,
         "dag": task.dag,

@@ -213,7 +213,7 @@ class ClusterRunner:
             elif status == 0:
                 step.settle("COMPLETED")
             elif self._ending:
-                step.settle("INTERRUPTED")
+                step.settle(self._ending.steps)
             else:
                 step.failure_details = execution.failure(status)
                 step.settle("FAILED")
@@ -253,6 +253,7 @@ class ClusterRunner:
             self._ending = ending
             self.cluster.state = "TERMINATING"
             self.cluster.state_change_code, self.cluster.last_state_change_reason = ending.code, ending.message
+            self.cluster.error_details = ending.details
         self._stop(list(self._active.values()), self._grace)
         self._changed.notify_all()
 

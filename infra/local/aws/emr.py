@@ -22,6 +22,7 @@ from moto.emr.responses import ElasticMapReduceResponse
 
 from infra.local.aws import requests
 from infra.local.aws.cluster import ClusterEndedError, ClusterRunner
+from infra.local.aws.faults import CAPACITY, SPOT_LOST, Faults, out_of_capacity
 from infra.local.aws.models import STOPPED, LocalCluster, LocalStep
 from infra.local.aws.node import Node, Settings
 from infra.local.aws.s3 import S3
@@ -33,9 +34,10 @@ CLUSTER_ENDED = "A job flow that is shutting down, terminated, or finished may n
 class LocalEmr:
     """The clusters that run."""
 
-    def __init__(self, stack: Stack, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the stack whose AWS this is; `clock` measures idle time, in seconds."""
+    def __init__(self, stack: Stack, faults: Faults, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the stack whose AWS this is and what is to go wrong in it; `clock` measures idle time, in seconds."""
         self._stack = stack
+        self._faults = faults
         self._clock = clock
         self._s3 = S3(stack)
         # Beside moto's clusters, not in them: moto's own pages serialise what is in its models.
@@ -48,7 +50,13 @@ class LocalEmr:
         node = Node(self._stack, cluster.id, masters[0] if masters else random_instance_id(), settings)
         runner = ClusterRunner(cluster, node, self._s3, idle_timeout=idle_timeout, clock=self._clock)
         self._runners[cluster.id] = runner
+        if self._faults.strikes(CAPACITY):
+            runner.terminate(out_of_capacity(str(cluster.master_instance_type), str(cluster.availability_zone)))
         runner.start()
+
+    def lose_instances(self, cluster_id: str) -> None:
+        """Take a cluster's instances away under it; InvalidCluster if there is no such cluster."""
+        self.runner(cluster_id).terminate(SPOT_LOST, grace=0.0)
 
     def runner(self, cluster_id: str) -> ClusterRunner:
         """Find a cluster's runner; InvalidCluster if there is no such cluster."""

@@ -15,11 +15,21 @@ LIVE = frozenset({"STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"})
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a cluster ends: EMR's ClusterStateChangeReason, and the state that it ends in."""
+    """Why and how a cluster ends.
+
+    Attributes:
+        code: of EMR's ClusterStateChangeReason.
+        message: of the same.
+        state: that the cluster ends in.
+        steps: the state in which a step ends that it breaks off.
+        details: EMR's ErrorDetails, which only some errors have.
+    """
 
     code: str
     message: str
     state: str = "TERMINATED_WITH_ERRORS"
+    steps: str = "INTERRUPTED"
+    details: tuple[Mapping[str, Any], ...] = ()
 
 
 BY_USER = Ending("USER_REQUEST", "Terminated by user request", "TERMINATED")
@@ -69,6 +79,7 @@ class LocalCluster(models.Cluster):
 
     state_change_code = ""
     last_state_change_reason = ""
+    error_details: Sequence[Mapping[str, Any]] = ()
 
     def run_bootstrap_actions(self) -> None:
         """Do nothing: moto would say WAITING before anything has run."""
@@ -88,7 +99,8 @@ class LocalCluster(models.Cluster):
 
     @property
     def status(self) -> dict[str, Any]:
-        """The Status of DescribeCluster and ListClusters, with the code that moto leaves out."""
+        """The Status of DescribeCluster and ListClusters, with the code and the details that moto leaves out."""
         status: dict[str, Any] = super().status
         reason = {"Code": self.state_change_code, "Message": self.last_state_change_reason}
-        return {**status, "StateChangeReason": reason if self.state_change_code else {}}
+        status["StateChangeReason"] = reason if self.state_change_code else {}
+        return {**status, "ErrorDetails": list(self.error_details)} if self.error_details else status

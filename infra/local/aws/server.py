@@ -19,6 +19,7 @@ from moto.secretsmanager.models import secretsmanager_backends
 from werkzeug.serving import make_server
 
 from infra.local.aws.emr import LocalEmr, install
+from infra.local.aws.faults import ACTION, Faults, FaultyApp
 from infra.local.settings import HOST, REGION, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 Write = Callable[[bytes], object]
 
 CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d+/[\w-]+/(?P<service>[\w-]+)/aws4_request")
-ACTION = re.compile(r"[A-Za-z0-9_.]{1,80}")
+ACTION_NAME = re.compile(r"[A-Za-z0-9_.]{1,80}")
 FORM = "application/x-www-form-urlencoded"
 # A step gets this long to end by itself when the stack stops; the whole stop is to be done within 8 s.
 STOP_GRACE_SECONDS = 3.0
@@ -41,7 +42,7 @@ class Door:
     """Answers only requests that are signed with one access key id; logs each by method, action and status."""
 
     def __init__(self, app: WSGIApplication, access_key_id: str) -> None:
-        """Stand before a WSGI application."""
+        """Stand before a WSGI application; it finds a request's action in its environment, as ACTION."""
         self._app = app
         self._key = access_key_id
 
@@ -58,6 +59,7 @@ class Door:
             return start_response(status, headers, failure)
 
         if ours:
+            environ[ACTION] = action
             return self._app(environ, logged)
         return _refuse(environ, logged)
 
@@ -78,7 +80,7 @@ def _action(environ: WSGIEnvironment) -> str:
         environ["wsgi.input"] = BytesIO(body)
         named = re.search(rb"(?:^|&)Action=(\w+)", body)
         action = named[1].decode() if named else ""
-    return f"{service}.{action}" if ACTION.fullmatch(action) else service
+    return f"{service}.{action}" if ACTION_NAME.fullmatch(action) else service
 
 
 def _refuse(environ: WSGIEnvironment, start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -104,10 +106,12 @@ class LocalAws:
     def __init__(self, stack: Stack, clock: Callable[[], float] = time.monotonic) -> None:
         """Take the port (StackError if another program has it) and the secrets; nothing is answered yet."""
         self._socket = _listen(stack.ports.aws_port)
-        self._emr = LocalEmr(stack, clock)
+        faults = Faults()
+        self._emr = LocalEmr(stack, faults, clock)
         install(self._emr)
         seed_secrets(stack)
-        door = Door(DomainDispatcherApplication(create_backend_app), stack.secrets.aws_access_key_id)
+        app = FaultyApp(DomainDispatcherApplication(create_backend_app), faults, self._emr.lose_instances)
+        door = Door(app, stack.secrets.aws_access_key_id)
         port = stack.ports.aws_port
         self._server = make_server(HOST, port, door, threaded=True, request_handler=_Handler, fd=self._socket.fileno())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)

@@ -33,6 +33,14 @@ EDGES = {
     "terminate_cluster": {"verdict"},
     "verdict": set(),
 }
+AT_ONCE = {**EDGES, "ingest": {"featurize", "catch_up"}, "catch_up": {"terminate_cluster"}}
+IN_CHUNKS = {
+    **EDGES,
+    "plan": {"preview"},
+    "preview": {"create_cluster"},
+    "ingest": {"choose_days"},
+    "choose_days": {"featurize"},
+}
 WRITERS = {"ingest", "featurize", "sync"}
 HEADINGS = (
     "What it does",
@@ -109,7 +117,29 @@ def test_the_sweeper(bag) -> None:
 
 
 def test_the_edges(dag) -> None:
-    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == EDGES
+    edges = IN_CHUNKS if dag.dag_id == "feature_store_backfill" else AT_ONCE
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == edges
+
+
+def test_the_backfill_does_its_days_in_chunks(bag) -> None:
+    """A group of tasks, as often as choose_days returns chunks; the daily run does all of its days at once."""
+    of_days = {"featurize", "validate", "sync"}
+    mapped = {
+        dag_id: {task.task_id for task in bag.dags[dag_id].tasks if task.get_closest_mapped_task_group()}
+        for dag_id in DAG_IDS
+    }
+    assert mapped == {"feature_store_backfill": of_days, "feature_store_daily": set()}
+
+
+def test_under_ten_boxes_when_folded(dag) -> None:
+    assert len(dag.task_group.children) < 10
+
+
+def test_a_dry_run_is_what_one_gets_who_does_not_ask_for_more(bag) -> None:
+    params = bag.dags["feature_store_backfill"].params
+    assert params["dry_run"] is True
+    assert params["reprocess"] == "missing"
+    assert "dry_run" not in bag.dags["feature_store_daily"].params
 
 
 def test_the_cluster_is_torn_down_whatever_happens(dag) -> None:
@@ -217,6 +247,11 @@ def test_days_that_the_backfill_takes(bag) -> None:
         ("feature_store_backfill", {"end": "2014-02-26"}),
         ("feature_store_backfill", {"start": "2014-02-26", "end": None}),
         ("feature_store_backfill", {"start": "2014-02-26", "end": "2014-02-30"}),
+        ("feature_store_backfill", {"start": "2014-02-26", "end": "2014-02-27", "reprocess": "some"}),
+        ("feature_store_backfill", {"start": "2014-02-26", "end": "2014-02-27", "dry_run": "no"}),
+        ("feature_store_backfill", {"start": "2014-02-26", "end": "2014-02-27", "views": ["none"]}),
+        ("feature_store_daily", {"cluster_size": "huge"}),
+        ("feature_store_daily", {"skip_sync": 1}),
     ],
 )
 def test_days_that_are_refused_at_the_trigger(bag, dag_id, conf) -> None:

@@ -120,7 +120,8 @@ class FakeEmr:
         return {"Cluster": {**described, "Status": it.next_status()}}
 
     def RunJobFlow(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802
-        made = self.cluster(f"j-{len(self.clusters) + 1}", "STARTING", name=params["Name"], tags=params["Tags"])
+        new = {"name": params["Name"], "tags": params["Tags"], "created": dt.datetime.now(dt.UTC)}
+        made = self.cluster(f"j-{len(self.clusters) + 1}", "STARTING", **new)
         return {"JobFlowId": made.id}
 
     def TerminateJobFlows(self, params: dict[str, Any], _: None) -> dict[str, Any]:  # noqa: N802

@@ -58,10 +58,7 @@ class TestCreate:
 
     def test_one_that_is_half_as_old_as_it_may_become_is_not_taken(self, emr, perform) -> None:
         emr.cluster("j-7", name=NAME, tags=TAGS, created=hours_ago(13))
-        emr.unlisted_looks = 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(CreateClusterOperator, "_wait_until_listed", lambda *_: None)  # it is made in 2014 here
-            assert perform(create(), **BACKFILL)[0] == "j-2"
+        assert perform(create(), **BACKFILL)[0] == "j-2"
 
     def test_it_returns_when_the_next_run_can_find_it(self, emr, perform, monkeypatch) -> None:
         looks = []
@@ -72,7 +69,6 @@ class TestCreate:
             return [] if len(looks) < 4 else real(self, client)
 
         monkeypatch.setattr(CreateClusterOperator, "_find", find)
-        monkeypatch.setattr("feature_store_airflow.create_cluster.is_fresh", lambda _: True)
         assert perform(create(), **BACKFILL)[0] == "j-1"
         assert len(looks) == 4
 

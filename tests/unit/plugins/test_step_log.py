@@ -55,7 +55,8 @@ def left(server, run_id) -> Any:
 
 
 def path_of(run_id: str, stream: str = "stderr", task_id: str = "ingest") -> str:
-    return f"/feature-store/{log_path(DAG_ID, run_id, task_id, stream)}"
+    key = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, task_id=task_id, map_index=-1)
+    return f"/feature-store/{log_path(key, stream)}"
 
 
 @pytest.mark.parametrize("path", [f"/feature-store/logs/{DAG_ID}/r/ingest/stderr", "/feature-store/logs/~/~/~/~"])
@@ -165,7 +166,7 @@ def test_a_log_that_s3_does_not_give_is_no_missing_one(client, s3, left, run_id,
 def test_a_log_is_one_click_from_the_task(client, s3, left, run_id, link, stream) -> None:
     left()
     s3.put_object(Bucket="lake", Key=f"elasticmapreduce/j-1/steps/s-1/{stream}.gz", Body=gzip.compress(b"words"))
-    key = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, task_id="ingest")
+    key = SimpleNamespace(dag_id=DAG_ID, run_id=run_id, task_id="ingest", map_index=-1)
     assert client().get(link.get_link(None, ti_key=key)).text == "words"
 
 

@@ -288,7 +288,8 @@ class TestReadingsOfOtherDays:
             "Readings of 2013-06-01 to 2014-02-27 (5 day(s)) came or changed, and features of other days than this "
             "run's are not recomputed by it: those of 2013-06-01 to 2014-02-25, if there are any, are of the older "
             "readings. "
-            'Next: airflow dags trigger feature_store_backfill --conf \'{"start": "2013-06-01", "end": "2014-02-25"}\''
+            'Next: airflow dags trigger feature_store_backfill --conf \'{"start": "2013-06-01", "end": "2014-02-25", '
+            '"reprocess": "changed", "dry_run": false}\''
         ]
 
     @pytest.mark.parametrize(
@@ -348,7 +349,8 @@ class TestReadingsOfOtherDays:
             assert advice is None
         else:
             assert advice
-            assert advice.endswith(json.dumps(dict(zip(("start", "end"), said, strict=True))) + "'")
+            asked = {"start": said[0], "end": said[1], "reprocess": "changed", "dry_run": False}
+            assert advice.endswith(json.dumps(asked) + "'")
 
     def test_a_day_that_stands_for_none_fails_no_run(self, judge) -> None:
         changed = {"last_day_changed": "9999-12-31", "last_day": "9999-12-31"}
@@ -364,3 +366,91 @@ class TestReadingsOfOtherDays:
         assert "can't be told (ValueError(\"'soon' is not a day" in said[1]
         with pytest.raises(RunIncomplete, match=r"sync failed: no quorum\n.*can't be told"):
             judge({**GOOD, "sync": "failed"}, {"sync": "no quorum"}, **odd)
+
+
+class TestChunks:
+    """A run whose days were done in chunks: featurize, validate and sync are there once for each."""
+
+    CHUNKS = (
+        {"start": "2014-02-01", "end": "2014-02-10", "days": 10},
+        {"start": "2014-02-26", "end": "2014-02-27", "days": 2},
+    )
+    ORDER = (
+        "plan",
+        "preview",
+        "create_cluster",
+        "wait_for_cluster",
+        "schema",
+        "ingest",
+        "choose_days",
+        *verdict.OF_DAYS,
+        "terminate_cluster",
+    )
+
+    @pytest.fixture
+    def judge_chunks(self, context_of, monkeypatch) -> Any:
+        def run(
+            chunks: list[dict[str, Any]] | None,
+            why: dict[tuple[str, int], str] | None = None,
+            plan: dict[str, Any] | None = None,
+            **states: str,
+        ) -> str:
+            with DAG("feature_store_backfill"):
+                operator = task(task_id="verdict")(verdict.judge_run)(list(self.ORDER), in_chunks=True).operator
+            context = context_of(operator)
+            ti = context["ti"]
+            ti.xcoms["plan", "return_value"] = {**ti.xcoms["plan", "return_value"], **(plan or {})}
+            ti.xcoms["choose_days", "return_value"] = chunks
+            ti.states = {name: "success" for name in self.ORDER if name not in verdict.OF_DAYS}
+            ti.states |= {name: "skipped" for name in verdict.OF_DAYS if not chunks}
+            for name, summary in SUMMARIES.items():
+                ti.xcoms[name, "return_value"] = summary
+                for number in range(len(chunks or [])) if name in verdict.OF_DAYS else ():
+                    ti.states[f"{name}_{number}"] = "success"
+                    ti.xcoms[name, "return_value", number] = summary
+            ti.states |= states
+            for (name, number), message in (why or {}).items():
+                ti.xcoms[name, FAILURE, number] = message
+            monkeypatch.setattr(verdict, "get_current_context", lambda: context)
+            return verdict.judge_run(list(self.ORDER), in_chunks=True)
+
+        return run
+
+    def test_all_of_them_are_told_together(self, judge_chunks) -> None:
+        said = judge_chunks(list(self.CHUNKS))
+        assert said.startswith("2014-02-26 to 2014-02-27 (12 of 2 day(s), in 2 chunk(s)): 12,345 rows read")
+        assert "222 rows of features written for 56 entities, of 2 view(s)" in said
+        assert "422 rows online and equal, 180 of them written and 4 deleted ($1.0000 at on-demand prices)" in said
+
+    def test_one_that_failed_is_named_by_its_days(self, judge_chunks) -> None:
+        with pytest.raises(RunIncomplete) as caught:
+            judge_chunks(
+                list(self.CHUNKS), {("validate", 1): "all is wrong"}, validate_1="failed", sync_1="upstream_failed"
+            )
+        assert str(caught.value).splitlines() == [
+            "This run did not do its work.",
+            "validate of 2014-02-26..2014-02-27 failed: all is wrong",
+            "Not run: sync of 2014-02-26..2014-02-27.",
+        ]
+
+    def test_one_that_was_marked_a_success_is_named_too(self, judge_chunks, monkeypatch) -> None:
+        returned = verdict._returned
+        monkeypatch.setattr(
+            verdict,
+            "_returned",
+            lambda ti, each: None if (each.task_id, each.map_index) == ("sync", 0) else returned(ti, each),
+        )
+        with pytest.raises(RunIncomplete, match=r"sync of 2014-02-01..2014-02-10 was marked a success by hand"):
+            judge_chunks(list(self.CHUNKS))
+
+    def test_nothing_to_do_is_no_failure(self, judge_chunks) -> None:
+        assert judge_chunks([]) == "2014-02-26 to 2014-02-27: all of it was there and right, nothing was to be done."
+
+    def test_a_choice_that_failed_is_one(self, judge_chunks) -> None:
+        later = dict.fromkeys(verdict.OF_DAYS, "upstream_failed")
+        with pytest.raises(RunIncomplete, match="Not run: featurize, validate, sync"):
+            judge_chunks(None, choose_days="failed", **later)
+
+    def test_a_sync_that_nobody_wanted_is_no_failure(self, judge_chunks) -> None:
+        said = judge_chunks(list(self.CHUNKS), plan={"skip_sync": True}, sync_0="skipped", sync_1="skipped")
+        assert "nothing brought online, as was asked" in said
