@@ -24,11 +24,17 @@ status: setup ## which parts of the stack are up
 env: setup ## export lines for other programs: eval "$(make -s env)"
 	@$(PY) -m infra.local env
 
+# Tests that take no notice of each other, on as many cores as there are: each process may start a Spark of 2 GB.
+BESIDE_OTHERS := -n logical --maxprocesses 4 --dist loadfile
+
 test: lint ## all tests: lint, unit, integration, end to end
-	@$(PY) -m pytest
+	@status=0; \
+	$(PY) -m pytest -m '(e2e or alone) and not drill_only' || status=1; \
+	$(PY) -m pytest -m 'not (e2e or alone)' $(BESIDE_OTHERS) || status=1; \
+	exit $$status
 
 test-unit: setup ## the tests that need no server and no Spark
-	@$(PY) -m pytest -m unit
+	@$(PY) -m pytest -m unit $(BESIDE_OTHERS)
 
 test-integration: setup ## the tests with a real Spark, Delta, Cassandra and local AWS
 	@$(PY) -m pytest -m integration

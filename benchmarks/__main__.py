@@ -6,9 +6,9 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import features, measure, report, sync, validation
+from benchmarks import backfills, features, measure, report, sync, validation
 
-ALL = {"features": features, "validation": validation, "sync": sync}
+ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ class Server:
 
 def start(home: Path) -> Server:
     """Start a stand-in; it ends with this process."""
-    stack = Stack(home, _ports())
+    stack = Stack(home, free_ports())
     stack.logs.mkdir(parents=True, exist_ok=True)
     begun = dt.datetime.now(dt.UTC)
     log = (stack.logs / "cassandra.log").open("w")
@@ -120,7 +120,8 @@ def _driver_config(stack: Stack, login: Login) -> Path:
     return file
 
 
-def _ports() -> Ports:
+def free_ports() -> Ports:
+    """Ports on which nothing listens, each another one."""
     with ExitStack() as held:
         found = {}
         for field in fields(Ports):

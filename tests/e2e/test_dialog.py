@@ -98,6 +98,34 @@ def test_a_day_that_is_computed_already_is_run_again_from_the_dialog(live: Live,
     shows_success(page, DAILY, run_id)
 
 
+def test_a_wrong_range_is_refused_before_there_is_a_cluster(live: Live, page: Page, tmp_path: Path) -> None:
+    """The form can't compare two days; the first task does, and the run's page says what to do."""
+    open_dialog(page, BACKFILL)
+    pick(page, "First day", live.day)
+    pick(page, "Last day", live.day - dt.timedelta(days=1))
+    run_id = submit(page, live, BACKFILL, tmp_path / "dialog.png")
+    assert live.wait(BACKFILL, run_id) == "failed"
+    assert live.clusters(run_id) == []
+    page.goto(f"/dags/{BACKFILL}/runs/{run_id}/tasks/plan")
+    expect(page.get_by_text("Next: trigger the run again with them swapped").first).to_be_visible()
+
+
+def test_a_dry_run_says_what_would_be_done(live: Live, page: Page, tmp_path: Path) -> None:
+    """It is what a person gets who only picks the days."""
+    first, last = live.day - dt.timedelta(days=60), live.day - dt.timedelta(days=57)
+    open_dialog(page, BACKFILL)
+    pick(page, "First day", first)
+    pick(page, "Last day", last)
+    run_id = submit(page, live, BACKFILL, tmp_path / "dialog.png")
+    assert live.wait(BACKFILL, run_id) == "success"
+    assert live.clusters(run_id) == []
+    page.goto(f"/dags/{BACKFILL}/runs/{run_id}")
+    page.locator("a[href$='/plugin/run-features']").click()
+    shown = page.frame_locator("iframe")
+    expect(shown.get_by_text("To do: 4 day(s)").first).to_be_visible()
+    page.screenshot(path=tmp_path / "preview.png")
+
+
 def test_a_range_from_the_dialog_fills_each_of_its_days(live: Live, page: Page, tmp_path: Path) -> None:
     first, last = live.day - dt.timedelta(days=2), live.day - dt.timedelta(days=1)
     open_dialog(page, BACKFILL)

@@ -29,7 +29,7 @@ NEVER = {
     "feature_store": {"pyspark", "delta", "airflow"},
     "spark_jobs": {"airflow", "boto3"},
     "infra": {"airflow"},
-    "benchmarks": {"airflow", "boto3"},
+    "benchmarks": {"airflow"},
 }
 # The modules of the domain that compute or judge features, of numpy, Arrow and DuckDB.
 COMPUTING = {"arrow_readings", "blocks", "compute", "files", "folds", "kernel", "inputs", "landed_csv", "leaks"}

@@ -21,7 +21,7 @@ from tests.integration.capacity import Capacity
 from tests.integration.conftest import RunningCassandra
 from tests.integration.sync.conftest import Store, connect, day, features, server, store_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 START_WCU = 4000
 

@@ -305,6 +305,7 @@ def test_the_logs_of_a_step_are_one_click_from_its_task(dag) -> None:
     assert linked == {"schema", "ingest", "featurize", "validate", "sync"}
 
 
+@pytest.mark.alone
 def test_parsing_is_quick_and_talks_to_nobody(tmp_path) -> None:
     files = [str(ROOT / "dags" / f"{dag_id}.py") for dag_id in ALL_DAG_IDS]
     done = subprocess.run(

@@ -1,8 +1,11 @@
 """The jobs' command lines, as a person and as EMR call them: no JVM is started here."""
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,8 +26,38 @@ NEEDED = {
 }
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a job has ended, and what it has shown."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Shown]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a job's main here: call("featurize", "--readings", ...). A process of each takes seconds, for its imports."""
+    monkeypatch.setenv("PATH", "/nonexistent")  # without a java: a job that starts a JVM here fails
+    for name in ("JAVA_HOME", "KEYSPACES_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run_main(job: str, *arguments: str) -> Shown:
+        try:
+            status = importlib.import_module(f"spark_jobs.{job}").main(arguments)
+        except SystemExit as ended:
+            status = ended.code
+        shown = capsys.readouterr()
+        return Shown(status or 0, shown.out, shown.err)
+
+    return run_main
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # Without a java on the PATH: a job that starts a JVM here fails otherwise than expected.
+    # As above: no java.
     environment = {"PATH": "/nonexistent", "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, cwd=ROOT
@@ -53,16 +86,16 @@ def test_a_script_runs_as_a_file_too() -> None:
         (["--start", "2013-02-01", "--end", "2013-02-01", "--what"], "--what"),
     ],
 )
-def test_bad_arguments_end_with_2(job: str, days: list[str], message: str) -> None:
-    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job], *days)
+def test_bad_arguments_end_with_2(call: Call, job: str, days: list[str], message: str) -> None:
+    shown = call(job, *NEEDED[job], *days)
     assert shown.returncode == 2, shown.stderr
     assert message in shown.stderr
     assert "Traceback" not in shown.stderr
 
 
 @pytest.mark.parametrize("job", NEEDED)
-def test_a_missing_argument_is_named(job: str) -> None:
-    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job][2:], "--start", "2013-02-01", "--end", "2013-02-01")
+def test_a_missing_argument_is_named(call: Call, job: str) -> None:
+    shown = call(job, *NEEDED[job][2:], "--start", "2013-02-01", "--end", "2013-02-01")
     assert shown.returncode == 2
     assert NEEDED[job][0] in shown.stderr
 
@@ -78,16 +111,16 @@ def test_a_missing_argument_is_named(job: str) -> None:
         ("featurize", ["--features", "{view}", "--view", "wheather"], "There is no feature view 'wheather'"),
     ],
 )
-def test_several_views_keep_apart_what_is_theirs(job: str, arguments: list[str], message: str) -> None:
+def test_several_views_keep_apart_what_is_theirs(call: Call, job: str, arguments: list[str], message: str) -> None:
     both = [part for view in registry.views()[:2] for part in ("--view", view.name)]
     days = ["--start", "2013-02-01", "--end", "2013-02-01"]
-    shown = run("-m", f"spark_jobs.{job}", *NEEDED[job], *arguments, *both, *days)
+    shown = call(job, *NEEDED[job], *arguments, *both, *days)
     assert shown.returncode == 2, shown.stderr
     assert message in shown.stderr
 
 
-def test_featurize_without_anything_to_do_says_what_to_give() -> None:
-    shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"])
+def test_featurize_without_anything_to_do_says_what_to_give(call: Call) -> None:
+    shown = call("featurize", *NEEDED["featurize"])
     assert shown.returncode == 2
     assert "give --start and --end, or --changed, or all of them" in shown.stderr
 
@@ -100,9 +133,9 @@ def test_featurize_without_anything_to_do_says_what_to_give() -> None:
         (["--known-on", "soon"], "'soon' is not a day"),
     ],
 )
-def test_featurize_refuses_a_day_of_which_nothing_can_be_known(arguments: list[str], message: str) -> None:
+def test_featurize_refuses_a_day_of_which_nothing_can_be_known(call: Call, arguments: list[str], message: str) -> None:
     days = ["--start", "2013-02-01", "--end", "2013-02-01"]
-    shown = run("-m", "spark_jobs.featurize", *NEEDED["featurize"], *days, *arguments)
+    shown = call("featurize", *NEEDED["featurize"], *days, *arguments)
     assert shown.returncode == 2
     assert message in shown.stderr
 
@@ -118,22 +151,22 @@ def test_featurize_refuses_a_day_of_which_nothing_can_be_known(arguments: list[s
         (["--changed", "--budget=nan"], "'nan' is no number of dollars"),
     ],
 )
-def test_sync_says_what_to_give(arguments: list[str], message: str) -> None:
-    shown = run("-m", "spark_jobs.sync", *NEEDED["sync"], *arguments)
+def test_sync_says_what_to_give(call: Call, arguments: list[str], message: str) -> None:
+    shown = call("sync", *NEEDED["sync"], *arguments)
     assert shown.returncode == 2
     assert message in shown.stderr
 
 
-def test_sync_without_a_place_to_go_to_says_so(tmp_path: Path) -> None:
+def test_sync_without_a_place_to_go_to_says_so(call: Call, tmp_path: Path) -> None:
     write_deltalake(str(tmp_path / "f"), pa.table({"id": ["a"]}))
-    shown = run("-m", "spark_jobs.sync", *NEEDED["sync"][2:], "--features", str(tmp_path / "f"), "--changed")
+    shown = call("sync", *NEEDED["sync"][2:], "--features", str(tmp_path / "f"), "--changed")
     assert shown.returncode == 1
     assert "KEYSPACES_HOST is not set: the environment must name the online store" in shown.stderr
     assert "Traceback" not in shown.stderr
 
 
-def test_maintain_is_of_tables_and_of_no_days() -> None:
-    shown = run("-m", "spark_jobs.maintain", "--help")
+def test_maintain_is_of_tables_and_of_no_days(call: Call) -> None:
+    shown = call("maintain", "--help")
     assert shown.returncode == 0, shown.stderr
     assert all(argument in shown.stdout for argument in ("--table", "--day", "--retention-hours", "--no-vacuum"))
     assert "--start" not in shown.stdout
@@ -148,7 +181,7 @@ def test_maintain_is_of_tables_and_of_no_days() -> None:
         ([], "--table"),
     ],
 )
-def test_maintain_refuses_with_2(arguments: list[str], message: str) -> None:
-    shown = run("-m", "spark_jobs.maintain", *arguments)
+def test_maintain_refuses_with_2(call: Call, arguments: list[str], message: str) -> None:
+    shown = call("maintain", *arguments)
     assert shown.returncode == 2, shown.stderr
     assert message in shown.stderr

@@ -17,7 +17,7 @@ from infra.local.settings import HOST, Ports, Stack, StackError
 from infra.local.supervision import Supervisor
 from tests.support import free_ports
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 PARTS = ("cassandra", "s3")
 
