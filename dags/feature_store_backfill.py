@@ -14,8 +14,8 @@ DOC = """
 # Features of a range of days
 
 **What it does.** Looks which of the days from *First day* to *Last day* (both included) are to be done, and does them
-on one cluster, in chunks of some 500,000 rows, the oldest first: each chunk is featurized, validated and brought online
-before the next one is begun.
+on one cluster, in chunks of some 500,000 rows, the oldest first: as a rule each chunk is featurized, validated and
+brought online before the next one is begun.
 
 **Dry run.** On unless it is switched off: the task `preview` says what would be done (days that are there and right,
 missing, of older readings or held back; chunks, rows, minutes, write units, dollars), in its log and on the run's tab
@@ -29,7 +29,8 @@ does not wait for anything: with nothing landed it fails at once.
 `s3://BUCKET/runs/DAG_ID/RUN_ID/FIRST_LAST/`. Rows of days outside the range stay.
 
 **Schedule and lag.** None: it is triggered by hand or through the API, with both days. One run at a time; its steps
-take turns with those of the daily runs, so a long range delays the daily features, by one step of a chunk at most.
+take turns with those of the daily runs, which go first: a long range delays each step of a day by one of a chunk at
+most.
 
 **To rerun a day.** Trigger it with the day as *First day* and *Last day*, and *Reprocess* all. A rerun replaces rows by
 the same ones.
@@ -37,8 +38,9 @@ the same ones.
 **When it breaks off.** Trigger it again with the same days, or clear the run: `choose_days` finds what is done, and the
 rest is done. A chunk that fails stops no other; the run fails at its end, and names it.
 
-**Reprocess.** missing: days that have no features, or were not validated as they are, or are not online. changed:
-these, and days whose features are of older readings than there are now. all: every day that has readings.
+**Reprocess.** missing: days that have no features, or were not validated as they are, or are not online. stale: days
+whose features are of older readings than there are now. changed: both. all: every day that has readings. With *Skip
+sync* nothing has to be online.
 
 **Days held back.** As `feature_store_daily`: `validate` judges each day, `sync` leaves out those that fail, the others
 go online, and the run fails at its end with a message that names the days of each view, what is wrong with them and the

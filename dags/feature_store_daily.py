@@ -56,8 +56,9 @@ trigger dialog) works too: a run for each day, all of which share one cluster, t
 after 15 idle minutes.
 
 **Late readings.** A run takes in whatever has landed, of other days too, but computes the features of its own days
-alone. Readings of a day are in the features of that day and of the year after it: when those are not the run's own,
-`verdict` names the days and the `feature_store_backfill` to run for them.
+alone. Readings of a day are in the features of that day and of the year after it: of other days' features that are of
+older readings `catch_up` has `feature_store_backfill` recompute just these, in a run `late__RUN_ID`, with this run's
+views, cluster size, *Skip sync* and budget; `verdict` names them. If `catch_up` fails, `verdict` says what to trigger.
 
 **Impact of failure.** The day's features are missing online; readers go on getting the newest day before it. Nothing
 is synced that did not pass validation, unless someone has released it. The failed task's log and `verdict` say why and

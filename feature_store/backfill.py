@@ -23,6 +23,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 from feature_store import cost, inputs, small_table
 from feature_store.calendar import DayRange
 from feature_store.sync import certificates
+from feature_store.sync.certificates import Certificate
 from feature_store.sync.changes import Features, FeaturesError
 from feature_store.validation import records
 from feature_store.validation.records import Judged, RecordsError, Source
@@ -43,11 +44,22 @@ class BackfillError(Exception):
 
 
 class Reprocess(Enum):
-    """Which of the days that have features already are done again."""
+    """Which days are done: see `states`."""
 
     MISSING = "missing"
+    STALE = "stale"
     CHANGED = "changed"
     ALL = "all"
+
+    @property
+    def states(self) -> set[State]:
+        """The states of the days that are done."""
+        return {
+            Reprocess.MISSING: {State.MISSING},
+            Reprocess.STALE: {State.CHANGED},
+            Reprocess.CHANGED: {State.MISSING, State.CHANGED},
+            Reprocess.ALL: {*State},
+        }[self]
 
 
 class State(Enum):
@@ -67,20 +79,17 @@ class ViewDays:
         rows: of readings, and so of features, by day.
         states: by day.
         affected: days after the range that have features whose windows see readings of the range that have changed.
+        newest: the newest day that is there or online, or the range's last; from it on back the retention counts.
     """
 
     rows: Mapping[dt.date, int]
     states: Mapping[dt.date, State]
     affected: Sequence[dt.date]
+    newest: dt.date
 
     def to_do(self, reprocess: Reprocess) -> list[dt.date]:
         """The days to do, in order."""
-        wanted = {State.MISSING}
-        if reprocess is not Reprocess.MISSING:
-            wanted |= {State.CHANGED}
-        if reprocess is Reprocess.ALL:
-            wanted |= {State.DONE, State.HELD_BACK}
-        return sorted(day for day, state in self.states.items() if state in wanted)
+        return sorted(day for day, state in self.states.items() if state in reprocess.states)
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,12 @@ class Store:
     Attributes:
         readings: URI or path of the readings.
         features: that of a view's features.
-        online: the view's online table, KEYSPACE.TABLE.
+        online: the view's online table, KEYSPACE.TABLE; None where nothing is to be brought online.
     """
 
     readings: str
     features: str
-    online: str
+    online: str | None
 
 
 def look(store: Store, view: FeatureView, days: DayRange) -> ViewDays:
@@ -112,14 +121,15 @@ def look(store: Store, view: FeatureView, days: DayRange) -> ViewDays:
     with _explained():
         readings, features = small_table.open_table(store.readings), small_table.open_table(store.features)
         if readings is None:
-            return ViewDays({}, {}, [])
+            return ViewDays({}, {}, [], days.end)
         rows = _rows_by_day(readings, view, days)
         if features is None:
-            return ViewDays(rows, dict.fromkeys(rows, State.MISSING), [])
+            return ViewDays(rows, dict.fromkeys(rows, State.MISSING), [], days.end)
         reach = DayRange(days.start, max(days.end, view.longest.last_day(days.end)))
         judged = records.sources(store.features, view, reach)
         there = _rows_by_day(features, view, reach)
-        known = certificates.known(store.features, store.online, reach)
+        # Of all days: how old is too old for the online table goes by the newest.
+        known = certificates.known(store.features, store.online) if store.online else {}
         stale = _stale(readings, view, judged, there)
         rewritten = _rewritten(store, view, features, {day: about for day, (_, about) in judged.items() if day in rows})
     newest = max([*known, *there], default=days.end)
@@ -135,9 +145,21 @@ def look(store: Store, view: FeatureView, days: DayRange) -> ViewDays:
             states[day] = State.HELD_BACK
         else:
             old = view.retention is not None and day <= newest - dt.timedelta(days=view.retention)
-            online = known.get(day)
-            states[day] = State.DONE if old or (online and online.rows and not online.open) else State.MISSING
-    return ViewDays({day: rows.get(day, 0) for day in states}, states, [day for day in stale if day > days.end])
+            done = old or store.online is None or _is_online(known.get(day), judged[day][1])
+            states[day] = State.DONE if done else State.MISSING
+    affected = [day for day in stale if day > days.end]
+    return ViewDays({day: rows.get(day, 0) for day in states}, states, affected, newest)
+
+
+def _is_online(certificate: Certificate | None, about: Source) -> bool:
+    """Whether what was judged of a day, or what came after it, is proven to be online."""
+    return (
+        certificate is not None
+        and not certificate.open
+        and certificate.rows > 0
+        and certificate.features_id == about.features_id
+        and (certificate.features_version or 0) >= about.features_version
+    )
 
 
 def stale_days(store: Store, view: FeatureView, since: dt.date) -> list[dt.date]:
@@ -170,9 +192,10 @@ def chunks(days: Mapping[dt.date, int], most: int = CHUNK_ROWS) -> list[DayRange
     return made
 
 
-def seconds(rows: int, parts: int) -> float:
+def seconds(rows: int, parts: int, *, online: bool = True) -> float:
     """How long so many rows will take in so many chunks, about; without the cluster's start."""
-    return rows * (1 / FEATURIZE_ROWS + 1 / VALIDATE_ROWS + 1 / SYNC_ROWS) + parts * 3 * STEP_SECONDS
+    steps = [FEATURIZE_ROWS, VALIDATE_ROWS, *([SYNC_ROWS] if online else [])]
+    return sum(rows / pace + parts * STEP_SECONDS for pace in steps)
 
 
 def write_units(view: FeatureView, rows: int) -> int:
@@ -190,6 +213,7 @@ class Outlook:
         views: how far each has come.
         region: AWS', for the prices.
         chunk_rows: rows of a chunk, at most, unless a day has more.
+        online: whether the days are brought online too.
     """
 
     days: DayRange
@@ -197,6 +221,7 @@ class Outlook:
     views: Mapping[FeatureView, ViewDays]
     region: str
     chunk_rows: int = CHUNK_ROWS
+    online: bool = True
 
     @cached_property
     def to_do(self) -> dict[dt.date, int]:
@@ -212,14 +237,32 @@ class Outlook:
     @property
     def minutes(self) -> float:
         """How long it will take, about; without the cluster's start."""
-        return seconds(sum(self.to_do.values()), len(self.chunks)) / 60
+        return seconds(sum(self.to_do.values()), len(self.chunks), online=self.online) / 60
 
     def units(self, view: FeatureView) -> int:
         """Write units, at most: rows that are online already as they are cost nothing, and old ones do not go there."""
         of = self.views[view]
-        newest = max([*of.rows, self.days.end])
-        oldest = dt.date.min if view.retention is None else newest - dt.timedelta(days=view.retention - 1)
+        if not self.online:
+            return 0
+        oldest = dt.date.min if view.retention is None else of.newest - dt.timedelta(days=view.retention - 1)
         return write_units(view, sum(of.rows.get(day, 0) for day in self.to_do if day >= oldest))
+
+    @property
+    def left(self) -> str | None:
+        """Say what is not right and left as it is; None if nothing is."""
+        counted = Counter(state for of in self.views.values() for state in of.states.values())
+        left = {
+            "missing": counted[State.MISSING],
+            "of older readings": counted[State.CHANGED],
+            "held back by validation": counted[State.HELD_BACK],
+        }
+        for state, what in ((State.MISSING, "missing"), (State.CHANGED, "of older readings")):
+            if state in self.reprocess.states:
+                del left[what]
+        if self.reprocess is Reprocess.ALL:
+            return None
+        said = [f"{number} {what}" for what, number in left.items() if number]
+        return f"Left as they are, by view: days {', '.join(said)}." if said else None
 
     def as_json(self) -> dict[str, object]:
         """Say it for programs: start, end, reprocess, chunks, and by view its days by state."""
@@ -263,8 +306,10 @@ class Outlook:
                     f"{view.name}: {len(of.affected)} day(s) after the range, {of.affected[0]} to {of.affected[-1]}, "
                     "are of older readings too: they are none of this run."
                 )
+        if self.left:
+            yield self.left
         rows = sum(self.to_do.values())
-        if not rows and not self.to_do:
+        if not self.to_do:
             yield "There is nothing to do."
             return
         yield (
@@ -356,9 +401,11 @@ def _rows_by_day(table: DeltaTable, view: FeatureView, days: DayRange) -> dict[d
 def _rewritten(store: Store, view: FeatureView, table: DeltaTable, judged: Mapping[dt.date, Source]) -> set[dt.date]:
     """The days whose rows are not those that were judged: a run that ended in between has written them again."""
     doubtful: dict[int, list[dt.date]] = {}
+    # A file of that version was written before its commit; the verdict came later, others may have written in between.
+    committed = {each["version"]: _moment(each["timestamp"]) for each in table.history() if "timestamp" in each}
     for first, last, at in _written(table, view):
         for day, about in judged.items():
-            if first <= day <= last and at > about.judged_at:
+            if first <= day <= last and at > committed.get(about.features_version, about.judged_at):
                 doubtful.setdefault(about.features_version, []).append(day)
     now = Features(store.features, view)
     found: set[dt.date] = set()
@@ -377,4 +424,8 @@ def _written(table: DeltaTable, view: FeatureView) -> Iterator[tuple[dt.date, dt
     actions = pa.table(table.get_add_actions(flatten=True))
     for file in actions.to_pylist():
         first, last = file.get(f"min.{view.day}") or dt.date.min, file.get(f"max.{view.day}") or dt.date.max
-        yield first, last, dt.datetime.fromtimestamp(file["modification_time"] / 1000, dt.UTC)
+        yield first, last, _moment(file["modification_time"])
+
+
+def _moment(milliseconds: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)

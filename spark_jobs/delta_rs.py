@@ -105,7 +105,12 @@ def check_writable(table: DeltaTable, uri: str) -> None:
 
 def recorded(table: DeltaTable, uri: str, day: str, days: DayRange) -> Recorded:
     """Look into a table's log, and at no row; NotHereError if it does not say which days a file has."""
-    actions = pa.table(table.get_add_actions(flatten=True))
+    from deltalake.exceptions import DeltaError  # noqa: PLC0415
+
+    try:
+        actions = pa.table(table.get_add_actions(flatten=True))
+    except DeltaError as error:
+        raise NotHereError(f"delta-rs can't read the log of {uri} ({str(error).splitlines()[0]})") from error
     first, last = f"min.{day}", f"max.{day}"
     if not actions.num_rows:
         return Recorded(0, None, None)

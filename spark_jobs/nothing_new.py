@@ -40,7 +40,7 @@ def look(source: str, readings: str, day: str) -> tuple[int, Extent] | None:
             return None
         of_all = delta_rs.recorded(table, readings, day, ALL)
         return table.version(), Extent(of_all.rows, of_all.first_day, of_all.last_day)
-    except (NotHereError, OSError, ValueError) as why:
+    except (NotHereError, OSError, ValueError, NotImplementedError) as why:  # Arrow's own are of the last three
         log.info("Spark looks for what is new: %s.", why)
         return None
 

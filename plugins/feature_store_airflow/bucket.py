@@ -6,8 +6,10 @@ import gzip
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ DAG_ID = re.compile(r"(?!\.{1,2}\Z)[\w.-]+")
 RUN_ID = re.compile(r"(?!\.{1,2}\Z)[\w.~:+-]+")
 ABSENT = ("NoSuchKey", "404")
 CHUNK = 64 * 1024  # bytes
+AT_ONCE = 16  # small objects that are read at the same time: of a run in chunks there are hundreds
 # A client takes a tenth of a second to make, which is a third of what a page may take. So long one is used again: then
 # a connection that was changed counts.
 CLIENT_SECONDS = 300
@@ -91,13 +94,23 @@ class Bucket:
         except BotoCoreError as error:  # while it is being read
             raise self._unwell(error) from error
 
+    def texts(self, keys: Collection[str]) -> dict[str, str]:
+        """Read small objects as text, several at once; those that are not there are left out."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = dict(zip(keys, threads.map(self.text, keys), strict=True))
+        return {key: text for key, text in found.items() if text is not None}
+
     def names(self, prefix: str) -> list[str]:
-        """List the keys that begin so, a thousand at most; StoreError if S3 does not say."""
+        """List the keys that begin so; StoreError if S3 does not say."""
+        return [*self.written(prefix)]
+
+    def written(self, prefix: str) -> dict[str, datetime]:
+        """List the keys that begin so, with the time at which each object was written; StoreError if S3 does not."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         try:
-            found = self.client.list_objects_v2(Bucket=self.name, Prefix=prefix)
+            return {entry["Key"]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
         except (BotoCoreError, ClientError) as error:
             raise self._unwell(error) from error
-        return [entry["Key"] for entry in found.get("Contents", [])]
 
     def _unwell(self, error: Exception) -> StoreError:
         return StoreError(

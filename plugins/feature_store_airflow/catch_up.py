@@ -14,8 +14,9 @@ from feature_store.calendar import parse_day
 from feature_store_airflow.choose_days import sign_in
 from feature_store_airflow.failures import OutlookFailed, records_failure
 from feature_store_airflow.gate import BACKFILL, named
-from feature_store_airflow.options import DRY_RUN, REPROCESS
-from feature_store_airflow.settings import FEATURES, READINGS, setting
+from feature_store_airflow.options import DRY_RUN, REPROCESS, SIZE, SKIP_SYNC, VIEWS
+from feature_store_airflow.settings import FEATURES, READINGS, TRY, setting
+from feature_store_airflow.sync import BUDGET_PARAM
 
 CAUGHT_UP = "caught_up"  # the XCom in which it says in words what it has triggered
 
@@ -39,7 +40,8 @@ class CatchUpOperator(TriggerDagRunOperator):
         """Make the task."""
         super().__init__(
             trigger_dag_id=BACKFILL,
-            trigger_run_id="late__{{ run_id }}",
+            # Of the first of the tries that belong together, as STEP_NAME: a run that is cleared may find other days.
+            trigger_run_id=f"late__{{{{ run_id }}}}{TRY}",
             logical_date=None,
             skip_when_already_exists=True,
             deferrable=False,
@@ -59,11 +61,16 @@ class CatchUpOperator(TriggerDagRunOperator):
         """
         ti = context["ti"]
         ingest, plan = ti.xcom_pull(task_ids="ingest"), ti.xcom_pull(task_ids="plan")
-        days = self._stale(ingest, {*plan["days"]}) if ingest["days_changed"] else []
+        # A task that someone marked a success has returned nothing; verdict fails the run for it.
+        days = self._stale(ingest, plan[VIEWS], {*plan["days"]}) if ingest and ingest["days_changed"] else []
         if not days:
             raise AirflowSkipException("No features of other days than the run's are of older readings.")
         self.log.info("Features of %s are of older readings: %s recomputes them.", named(days), self.trigger_run_id)
-        self.conf = {"start": days[0], "end": days[-1], REPROCESS: "changed", DRY_RUN: False}
+        # No others of the range, and in the way that was asked for of the run's own.
+        self.conf = {"start": days[0], "end": days[-1], REPROCESS: "stale", DRY_RUN: False}
+        self.conf |= {name: plan[name] for name in (VIEWS, SIZE, SKIP_SYNC) if name in plan}
+        if (budget := context["params"].get(BUDGET_PARAM)) is not None:
+            self.conf[BUDGET_PARAM] = budget
         ti.xcom_push(
             key=CAUGHT_UP,
             value=f"Features of {named(days)} ({len(days)} day(s)) are of older readings than came now: run "
@@ -71,13 +78,13 @@ class CatchUpOperator(TriggerDagRunOperator):
         )
         super().execute(context)
 
-    def _stale(self, ingest: dict[str, Any], own: set[str]) -> list[str]:
+    def _stale(self, ingest: dict[str, Any], views: Sequence[str], own: set[str]) -> list[str]:
         from feature_store import backfill  # noqa: PLC0415 - what reads Delta is for the task
 
         sign_in(self.aws_conn_id, self.region)
         since = parse_day(ingest["first_day_changed"])
         found: set[str] = set()
-        for view in registry.views():
+        for view in (registry.view(name) for name in views):
             features = self.features.replace(layout.VIEW, view.name)
             store = backfill.Store(self.readings, features, f"{self.keyspace}.{view.name}")
             try:

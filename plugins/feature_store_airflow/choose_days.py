@@ -14,12 +14,15 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped
 from feature_store import layout, registry
 from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.failures import OutlookFailed, records_failure
-from feature_store_airflow.options import DRY_RUN, REPROCESS, VIEWS
+from feature_store_airflow.options import DRY_RUN, REPROCESS, SKIP_SYNC, VIEWS
 from feature_store_airflow.settings import FEATURES, READINGS, RUN_FOLDER, setting
 
 if TYPE_CHECKING:
     from feature_store.backfill import Outlook
 
+LEFT = "left"  # the XCom in which it says what is not right and left as it is
+# What Airflow maps over at most is its setting [core] max_map_length, 1,024 unless it is changed.
+MOST_CHUNKS = 1_000
 OUTLOOK = "outlook"  # the XCom in which it says in words what is to be done; .json in the run's folder for the page
 
 
@@ -56,12 +59,13 @@ class OutlookOperator(BaseOperator):
 
         plan = context["ti"].xcom_pull(task_ids="plan")
         days = DayRange(parse_day(plan["start"]), parse_day(plan["end"]))
+        online = not plan.get(SKIP_SYNC)
         sign_in(self.aws_conn_id, self.region)
         views = {}
         for view in registry.views():
             if view.name in plan[VIEWS]:
                 features = self.features.replace(layout.VIEW, view.name)
-                store = backfill.Store(self.readings, features, f"{self.keyspace}.{view.name}")
+                store = backfill.Store(self.readings, features, f"{self.keyspace}.{view.name}" if online else None)
                 try:
                     views[view] = backfill.look(store, view, days)
                 except backfill.BackfillError as error:
@@ -69,13 +73,21 @@ class OutlookOperator(BaseOperator):
                         f"What there is of {days} can't be told: {error} Next: see S3, then clear this task."
                     ) from error
         most = int(self.chunk_rows or backfill.CHUNK_ROWS)
-        outlook = backfill.Outlook(days, backfill.Reprocess(plan[REPROCESS]), views, self.region, most)
+        outlook = backfill.Outlook(days, backfill.Reprocess(plan[REPROCESS]), views, self.region, most, online)
+        if len(outlook.chunks) > MOST_CHUNKS:
+            raise OutlookFailed(
+                f"{days} would be {len(outlook.chunks):,} chunks, and Airflow maps {MOST_CHUNKS:,} tasks at most. "
+                "Next: trigger the run again for fewer days, or with larger chunks (`backfill.chunk_rows` in the "
+                "Variable feature_store)."
+            )
         lines = list(outlook.lines())
         for line in lines:
             self.log.info("%s", line)
         context["ti"].xcom_push(key=OUTLOOK, value="\n".join(lines))
+        context["ti"].xcom_push(key=LEFT, value=outlook.left)
         bucket, key = S3Hook.parse_s3_url(f"{self.folder}/{OUTLOOK}.json")
-        said = {"dry_run": plan[DRY_RUN], "lines": lines, **outlook.as_json()}
+        last = "sync" if online else "validate"
+        said = {"dry_run": plan[DRY_RUN], "last_job": last, "lines": lines, **outlook.as_json()}
         S3Hook(aws_conn_id=self.aws_conn_id).load_string(json.dumps(said), key, bucket, replace=True)
         return outlook
 

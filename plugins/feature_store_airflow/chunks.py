@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+REPORTS = ("page", "report")
 VERDICTS = ("failed", "warned", "passed")  # the worst comes first
 # Of numbers that are no amounts: how many of the same households, checks or versions there are.
 LARGEST, SMALLEST = {"entities", "checks"}, {"features_version", "readings_version"}
@@ -15,7 +16,7 @@ def combined(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
     Returns:
         `seconds` of all, and of each view under `views`: amounts summed up, lists one after the other, the worst
-        verdict, and of what is text (such as the place of a report) the last.
+        verdict and the report in which it is, and of other texts the last.
     """
     if not summaries:
         return None
@@ -26,7 +27,9 @@ def combined(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _view(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = dict.fromkeys(name for part in parts for name in part)
-    return {name: _value(name, [part[name] for part in parts if name in part]) for name in names}
+    found = {name: _value(name, [part[name] for part in parts if name in part]) for name in names}
+    worst = next((part for part in parts if "verdict" in part and part["verdict"] == found["verdict"]), {})
+    return {**found, **{name: worst[name] for name in REPORTS if name in worst}}
 
 
 def _value(name: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - whatever a summary has

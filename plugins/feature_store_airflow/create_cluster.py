@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.operators.emr import EmrCreateJobFlowOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
 from feature_store_airflow.aws import emr_client
 from feature_store_airflow.causes import may_pass
 from feature_store_airflow.clusters import TRY, describe_cluster, find_clusters, of_try, run_tags
 from feature_store_airflow.failures import ClusterNotMade, ClusterRefused, records_failure
+from feature_store_airflow.options import DRY_RUN
 from feature_store_airflow.settings import POLL_SECONDS
 from feature_store_airflow.sharing import IDLE, is_fresh, is_shared, request_of
 
@@ -88,10 +89,15 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         """Return the id of the run's cluster.
 
         Raises:
+            AirflowSkipException: it is a dry run.
             ClusterNotMade: it has none, and won't get one: no try is left, or the task was killed.
             ClusterRefused: nor would it get one by another try.
         """
         ti = context["ti"]
+        if (ti.xcom_pull(task_ids="plan") or {}).get(
+            DRY_RUN
+        ):  # this task was cleared, or the one before marked by hand
+            raise AirflowSkipException("This is a dry run: it makes no cluster.")
         self._try_number = ti.try_number
         self._shared = is_shared(context)
         emr = self._emr = emr_client(self.hook)

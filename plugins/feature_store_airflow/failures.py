@@ -13,6 +13,8 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     AirflowSkipException,
     AirflowTaskTimeout,
+    DagRunTriggerException,
+    DownstreamTasksSkipped,
 )
 from airflow.sdk.types import RuntimeTaskInstanceProtocol
 from botocore.exceptions import BotoCoreError, ClientError
@@ -94,8 +96,8 @@ def records_failure(execute: Execute) -> Execute:
         context: Context = named["context"] if "context" in named else arguments[-1]
         try:
             return _telling_refusals(execute, self, *arguments, **named)
-        except (AirflowRescheduleException, AirflowSkipException):
-            raise
+        except (AirflowRescheduleException, AirflowSkipException, DagRunTriggerException, DownstreamTasksSkipped):
+            raise  # by these a task tells Airflow what to do: it has not failed
         except (Exception, AirflowTaskTimeout) as error:
             context["ti"].xcom_push(key=FAILURE, value=f"{error}" or type(error).__name__)
             raise

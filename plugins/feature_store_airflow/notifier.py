@@ -60,14 +60,15 @@ def notify_failure(context: Context) -> None:
 def subject_of(context: Context) -> str:
     """Say in one line what has failed."""
     ti = context["ti"]
-    return f"{ti.dag_id}: {ti.task_id} failed ({ti.run_id})"
+    chunk = "" if ti.map_index in {None, -1} else f", chunk {ti.map_index}"
+    return f"{ti.dag_id}: {ti.task_id}{chunk} failed ({ti.run_id})"
 
 
 def text_of(context: Context) -> str:
     """Say why: the text with which the task's log ends, and where to look."""
     ti = context["ti"]
     error = context.get("exception")
-    reason = f"{error}" if error else failure_of(ti, ti.task_id)
+    reason = f"{error}" if error else failure_of(ti, ti.task_id, -1 if ti.map_index is None else ti.map_index)
     said = reason or "It could not say why: its worker was lost, or it was ended from outside. Next: see its log."
     return "\n".join([said, "", *(f"{name}: {url}" for name, url in _links(context))])
 

@@ -15,7 +15,7 @@ from feature_store_airflow.settings import deployed
 
 VIEWS, SIZE, SKIP_SYNC, DRY_RUN, REPROCESS = "views", "cluster_size", "skip_sync", "dry_run", "reprocess"
 # Of feature_store.backfill.Reprocess, which needs more than a DAG may load; a test says they agree.
-REPROCESSES = ("missing", "changed", "all")
+REPROCESSES = ("missing", "stale", "changed", "all")
 
 
 def run_params() -> dict[str, Param]:
@@ -54,15 +54,15 @@ def backfill_params() -> dict[str, Param]:
             type="boolean",
             title="Dry run",
             description="Only show what would be done: no cluster, nothing written. See the task preview and the "
-            "run's tab Backfill. Switch it off to do it",
+            "run's tab Features. Switch it off to do it",
         ),
         REPROCESS: Param(
             REPROCESSES[0],
             type="string",
             enum=list(REPROCESSES),
             title="Reprocess",
-            description="missing: days without features, or not validated or not online yet. changed: these, and "
-            "days whose features are of older readings. all: every day that has readings",
+            description="missing: days without features, or not validated or not online yet. stale: days whose "
+            "features are of older readings. changed: both. all: every day that has readings",
         ),
     }
 

@@ -39,7 +39,8 @@ from feature_store_airflow.wait_for_cluster import WaitForClusterSensor
 # Made by the deployment with one slot. Delta's log on S3 takes one writer at a time, and runs overlap (a day that waits
 # for its file, a backfill): a step that writes a table holds the slot, as does sync, so that of two runs of one day the
 # features that were written last are also the ones that are online last. validate holds none: like sync it reads the
-# versions that featurize has named, whatever another run's step has written in between; nor do waits hold any.
+# versions that featurize has named, whatever another run's step has written in between; nor do waits hold any. (Only
+# where a run has chunks does it, so that as a rule one is online before the next is begun.)
 # A slot is held by a task, not by its step: between the loss of a worker and its cluster's end two writers can meet.
 # And the pool has to include deferred tasks, which is not the default: a step is at work while its task is deferred.
 LAKE = "feature_store_lake"
@@ -94,7 +95,7 @@ def build_pipeline(*, step_timeout: timedelta, lifetime: timedelta, in_chunks: b
             execution_timeout=timedelta(minutes=45),
         )
     with TaskGroup("inputs", prefix_group_id=False, tooltip="What every run needs: online tables, and the readings"):
-        schema, ingest = _inputs(step_timeout)
+        schema, ingest = _inputs(step_timeout, 1 if in_chunks else DUE_FIRST)
     terminate = TerminateClusterOperator(
         task_id="terminate_cluster",
         cluster_name=spec["Name"],
@@ -111,7 +112,7 @@ def build_pipeline(*, step_timeout: timedelta, lifetime: timedelta, in_chunks: b
         chain(ingest, choose, work, terminate)
     else:
         with TaskGroup("features", prefix_group_id=False, tooltip="The features of the run's days"):
-            steps = _features(step_timeout, RUN)
+            steps = _features(step_timeout, RUN, priority_weight=DUE_FIRST)
             chain(*steps)
         # Beside the steps: the days that it is about are none of this run's.
         chain(ingest, CatchUpOperator(task_id="catch_up", execution_timeout=timedelta(minutes=30)), terminate)
@@ -138,11 +139,14 @@ def _views(*tables: str) -> tuple[str, ...]:
 # Of the tasks that wait for the lake's slot the one nearest to its run's end goes first: fewer clusters stand idle, and
 # a chunk is brought online before the next one is begun.
 WRITES: dict[str, Any] = {"pool": LAKE, "weight_rule": WeightRule.UPSTREAM}
+# A run of days that are due goes before a backfill's chunks, of which there may be hundreds, all ready at once: more
+# than the weights of a whole pipeline make.
+DUE_FIRST = 20
 TABLES = ("--readings", READINGS, "--features", FEATURES)
 ONLINE = ("--keyspace", setting("keyspaces.keyspace"), "--table", layout.VIEW)
 
 
-def _inputs(timeout: timedelta) -> tuple[StepOperator, StepOperator]:
+def _inputs(timeout: timedelta, priority: int) -> tuple[StepOperator, StepOperator]:
     """Return the steps that are the same whatever the days."""
     schema = StepOperator(
         task_id="schema",
@@ -158,6 +162,7 @@ def _inputs(timeout: timedelta) -> tuple[StepOperator, StepOperator]:
         # the windows of the planned days reach back a year.
         arguments=("--source", LANDING, "--readings", READINGS),
         execution_timeout=timeout,
+        priority_weight=priority,
         **WRITES,
     )
     return schema, ingest
@@ -182,6 +187,7 @@ def _features(timeout: timedelta, span: Span, **more: Any) -> list[StepOperator]
                 f"--released-by={RELEASED_BY}",
                 f"--release-reason={RELEASE_REASON}",
             ),
+            **(WRITES if span is CHUNK else {}),
             **common,
         ),
         SyncOperator(

@@ -160,6 +160,11 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
     @staticmethod
     def _days(context: Context) -> DayRange:
         run = context["dag_run"]
+        if run.run_type == "backfill" and context["params"].get("start"):
+            raise PlanRejected(
+                "A run of Airflow's own backfill is of the day that its date says, and `start` would make all of them "
+                "one day's. Next: create the backfill again without `start` and `end`."
+            )
         return resolve_days(
             context["params"],
             interval_start=run.data_interval_start,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -24,8 +25,9 @@ def show_run(dag_id: str, run_id: str) -> Response:
     """Show what a run is to do, if it has looked, how far it has come, and verdicts, certificates and costs by view."""
     folder = run_folder(dag_id, run_id)
     bucket = Bucket.open()
-    outlook = _summary(bucket, f"{folder}/{OUTLOOK}.json")
-    validate, sync = (_of_job(bucket, folder, job, in_chunks=outlook is not None) for job in JOBS)
+    outlook = _summary(bucket.text(f"{folder}/{OUTLOOK}.json"))
+    said_of = _of_chunks(bucket, folder, outlook) if outlook else _of_days(bucket, folder)
+    validate, sync = (combined(said_of[job]) if outlook else next(iter(said_of[job]), None) for job in JOBS)
     if validate is None and sync is None and outlook is None:
         raise NothingThereError(
             f"Run {run_id} of {dag_id} has neither validated nor synced anything yet. Next: see its task validate; "
@@ -44,35 +46,42 @@ def show_run(dag_id: str, run_id: str) -> Response:
             start=said.get("start"),
             end=said.get("end"),
             outlook=outlook,
-            done=_done(bucket, folder, outlook) if outlook else None,
+            done=_done(outlook, said_of) if outlook else None,
             views=views,
         )
     )
 
 
-def _of_job(bucket: Bucket, folder: str, job: str, *, in_chunks: bool) -> dict[str, Any] | None:
-    """What a job says it did; of a run in chunks, all that it says of those that have ended."""
-    if not in_chunks:
-        return _summary(bucket, f"{folder}/{job}.json")
-    keys = [key for key in bucket.names(f"{folder}/") if key.endswith(f"/{job}.json")]
-    return combined([said for key in sorted(keys) if (said := _summary(bucket, key)) and "views" in said])
+def _of_days(bucket: Bucket, folder: str) -> dict[str, list[dict[str, Any]]]:
+    """What each job says it did, if it has said it."""
+    said = {job: _summary(bucket.text(f"{folder}/{job}.json")) for job in JOBS}
+    return {job: [of] if of else [] for job, of in said.items()}
 
 
-def _done(bucket: Bucket, folder: str, outlook: dict[str, Any]) -> dict[str, int]:
+def _of_chunks(bucket: Bucket, folder: str, outlook: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What each job says it did for the chunks of a run that have ended, since it has looked what is to be done.
+
+    What is there of before is of before the run was cleared.
+    """
+    written = bucket.written(f"{folder}/")
+    looked = written.pop(f"{folder}/{OUTLOOK}.json")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for job in JOBS:
+        keys = [f"{folder}/{chunk['start']}_{chunk['end']}/{job}.json" for chunk in outlook["chunks"]]
+        texts = bucket.texts([key for key in keys if key in written and written[key] >= looked])
+        found[job] = [said for text in texts.values() if (said := _summary(text)) and "views" in said]
+    return found
+
+
+def _done(outlook: Mapping[str, Any], said_of: Mapping[str, list[dict[str, Any]]]) -> dict[str, int]:
     """How far a run has come: chunks whose last job has said that it is done, and their days."""
-    keys = set(bucket.names(f"{folder}/"))
-    ended = [
-        chunk
-        for chunk in outlook["chunks"]
-        if (key := f"{folder}/{chunk['start']}_{chunk['end']}/{JOBS[-1]}.json") in keys
-        and "error" not in (_summary(bucket, key) or {"error": ""})
-    ]
-    return {"chunks": len(ended), "days": sum(chunk["days"] for chunk in ended)}
+    ended = {said["start"] for said in said_of[outlook["last_job"]] if "error" not in said}
+    chunks = [chunk for chunk in outlook["chunks"] if chunk["start"] in ended]
+    return {"chunks": len(chunks), "days": sum(chunk["days"] for chunk in chunks)}
 
 
-def _summary(bucket: Bucket, key: str) -> dict[str, Any] | None:
+def _summary(text: str | None) -> dict[str, Any] | None:
     """What a job says it did; None if it has said nothing, or has died while it did."""
-    text = bucket.text(key)
     try:
         said = json.loads(text) if text else None
     except ValueError:

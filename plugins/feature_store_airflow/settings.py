@@ -38,12 +38,10 @@ REPORT = "validation_report"  # .json, and .html for people
 # be retried, and a clear that leaves the run's state alone does not raise it at all. A task that is cleared while it
 # runs may keep its number; it is killed first, which cancels its step.
 TRY_MARK = ".try"
+TRY = f"{TRY_MARK}{{{{ ti.max_tries - task.retries + 1 }}}}"
 # Of a task that is there for each chunk of days, its number too.
 OF_CHUNK = "{{ '' if ti.map_index < 0 else '.chunk' ~ ti.map_index }}"
-STEP_NAME = (
-    f"{{{{ dag.dag_id }}}}.{{{{ task.task_id }}}}.{{{{ run_id }}}}{OF_CHUNK}{TRY_MARK}"
-    "{{ ti.max_tries - task.retries + 1 }}"
-)
+STEP_NAME = f"{{{{ dag.dag_id }}}}.{{{{ task.task_id }}}}.{{{{ run_id }}}}{OF_CHUNK}{TRY}"
 START = "{{ ti.xcom_pull(task_ids='plan')['start'] }}"
 END = "{{ ti.xcom_pull(task_ids='plan')['end'] }}"
 

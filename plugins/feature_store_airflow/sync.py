@@ -15,7 +15,9 @@ BUDGET_PARAM, WHOLE_PARAM = "budget", "whole_table"
 CERTIFICATE = "certificate"  # .json, in the run's folder of each view: what is online, and proven to be
 
 BUDGET = f"{{{{ '' if params.{BUDGET_PARAM} is none else params.{BUDGET_PARAM} }}}}"
-WHOLE_TABLE = f"{{{{ 'yes' if params.{WHOLE_PARAM} else 'no' }}}}"
+# Of a run in chunks once, after the last of its days.
+LAST = "(ti.map_index < 0 or ti.map_index == ti.xcom_pull(task_ids='choose_days') | length - 1)"
+WHOLE_TABLE = f"{{{{ 'yes' if params.{WHOLE_PARAM} and {LAST} else 'no' }}}}"
 
 
 def sync_params() -> dict[str, Param]:
@@ -26,8 +28,8 @@ def sync_params() -> dict[str, Param]:
             type=["null", "number"],
             minimum=0,
             title="Budget, dollars",
-            description="What writing each view online may cost at most, by Keyspaces' on-demand prices; a sync that "
-            "would cost more writes nothing and fails. Empty: no limit",
+            description="What writing each view online may cost at most (in a backfill: each view of each chunk), by "
+            "Keyspaces' on-demand prices; a sync that would cost more writes nothing and fails. Empty: no limit",
         ),
         WHOLE_PARAM: Param(
             False,

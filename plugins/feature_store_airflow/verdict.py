@@ -14,6 +14,7 @@ from airflow.sdk import get_current_context
 from feature_store import registry
 from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.catch_up import CAUGHT_UP
+from feature_store_airflow.choose_days import LEFT, OUTLOOK
 from feature_store_airflow.chunks import combined
 from feature_store_airflow.failures import RunIncomplete, failure_of
 from feature_store_airflow.gate import BACKFILL, findings, held_back, named, next_steps
@@ -77,7 +78,8 @@ def judge_run(order: Sequence[str], *, in_chunks: bool = False) -> str:
     if states.get(CATCH_UP) not in (None, "success", "skipped"):
         instances.append(Instance(CATCH_UP, -1, states[CATCH_UP]))
     failed = [each for each in instances if each.state == "failed"]
-    not_run = [each for each in instances if each.state in ("upstream_failed", "skipped")]
+    # Whatever else Airflow says of it: skipped, upstream_failed, removed, nothing at all.
+    not_run = [each for each in instances if each.state not in ("success", "failed")]
     said = {each: _returned(ti, each) for each in instances if each.task_id in TELLING}
     by_hand = [each for each, value in said.items() if each.state == "success" and value is None]
     returned: dict[str, Any] = {each.task_id: value for each, value in said.items() if each.task_id not in OF_DAYS}
@@ -100,11 +102,14 @@ def judge_run(order: Sequence[str], *, in_chunks: bool = False) -> str:
             reasons.append(stale)
         raise RunIncomplete("This run did not do its work.\n" + "\n".join(reasons))
     if chunks == []:
-        summary = f"{plan['start']} to {plan['end']}: all of it was there and right, nothing was to be done."
+        summary = f"Nothing was to be done: {ti.xcom_pull(task_ids=CHOOSE, key=OUTLOOK)}"
     else:
         summary = describe(plan, {name: returned[name] for name in STEPS if name not in unwanted}, chunks)
-        if not _is_first(returned["featurize"]) and (stale := _late(ti, states, plan, returned["ingest"])):
-            summary += f"\n{stale}"
+        if left := ti.xcom_pull(task_ids=CHOOSE, key=LEFT) if in_chunks else None:
+            summary += f"\n{left}"
+    first = chunks != [] and _is_first(returned["featurize"])
+    if not first and (stale := _late(ti, states, plan, returned["ingest"])):
+        summary += f"\n{stale}"
     if held := held_back(returned["validate"], returned["sync"]):
         raise RunIncomplete(
             "Validation holds days back; all other days of this run are online.\n"
@@ -209,10 +214,10 @@ def _late(
     ingest: Mapping[str, Any] | None,
 ) -> str | None:
     """Say what becomes of features of other days, if some are of older readings than there are now."""
-    if states.get(CATCH_UP) == "success":
+    if states.get(CATCH_UP) in {"success", "skipped"}:  # skipped too where an earlier try has triggered that run
         said: str | None = ti.xcom_pull(task_ids=CATCH_UP, key=CAUGHT_UP)
         return said
-    return None if states.get(CATCH_UP) == "skipped" else _advice(plan, ingest)
+    return _advice(plan, ingest)
 
 
 def _advice(plan: Mapping[str, Any] | None, ingest: Mapping[str, Any] | None) -> str | None:
@@ -252,5 +257,5 @@ def stale_features(plan: Mapping[str, Any] | None, ingest: Mapping[str, Any] | N
         f"Readings of {changed.start} to {changed.end} ({ingest['days_changed']} day(s)) came or changed, and features "
         f"of other days than this run's are not recomputed by it: those of {others[0]} to {others[-1]}, if there are "
         f"any, are of the older readings. Next: airflow dags trigger {BACKFILL} --conf "
-        f"'{json.dumps({'start': others[0], 'end': others[-1], REPROCESS: 'changed', DRY_RUN: False})}'"
+        f"'{json.dumps({'start': others[0], 'end': others[-1], REPROCESS: 'stale', DRY_RUN: False})}'"
     )

@@ -41,7 +41,7 @@ def test_all_its_days_share_one_cluster(live: Live) -> None:
     found = until(ended, 600, f"the {DAYS} runs of backfill {backfill['id']}")
     assert {run["state"] for run in found} == {"success"}, found
     emr = live.client("emr")
-    listed = [each for each in emr.list_clusters()["Clusters"] if each["Name"] == f"feature-store {DAILY} backfill"]
+    listed = [each for each in emr.list_clusters()["Clusters"] if f"feature-store {DAILY} backfill " in each["Name"]]
     assert len(listed) == 1, listed
     until(
         lambda: emr.describe_cluster(ClusterId=listed[0]["Id"])["Cluster"]["Status"]["State"] == "TERMINATED" or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_what_is_done_is_not_to_be_done_again(place: Path) -> None:
     missing = [dt.date(2013, 2, 27), dt.date(2013, 2, 28), dt.date(2013, 3, 11), dt.date(2013, 3, 12)]
     assert found.to_do(Reprocess.MISSING) == found.to_do(Reprocess.CHANGED) == missing
     assert len(found.to_do(Reprocess.ALL)) == 14
+    assert found.to_do(Reprocess.STALE) == []
     assert set(found.rows.values()) == {60}
     assert found.affected == []
 
@@ -99,6 +101,7 @@ def test_a_reading_that_changes_makes_the_days_after_it_changed(place: Path, spa
     assert [day.day for day, state in sorted(found.states.items()) if state is State.CHANGED] == [5, 6, 7, 8, 9, 10]
     assert found.to_do(Reprocess.MISSING) == []
     assert len(found.to_do(Reprocess.CHANGED)) == 6
+    assert len(found.to_do(Reprocess.STALE)) == 6
     before = look(place, DayRange(DONE.start, dt.date(2013, 3, 6)))
     assert [day.day for day in before.affected] == [7, 8, 9, 10]
     store = Store(str(place / "readings"), str(place / "features"), ONLINE)
@@ -139,6 +142,37 @@ def test_what_is_not_certified_is_missing(place: Path, run: Run) -> None:
     work(run, place, DayRange(dt.date(2013, 3, 11), dt.date(2013, 3, 12)), online=False)
     days = DayRange(dt.date(2013, 3, 10), dt.date(2013, 3, 12))
     assert list(states(place, days).values()).count(State.MISSING) == 2
+
+
+def test_what_is_online_as_it_was_before_is_missing(place: Path, spark: SparkSession, run: Run) -> None:
+    """A sync that was refused, lost or not wanted: nothing of the new version is online."""
+    change(spark, place, [("H3", "2013-03-09", 9.0)])
+    work(run, place, DayRange(dt.date(2013, 3, 9), DONE.end), online=False)
+    found = states(place)
+    assert [day.day for day, state in sorted(found.items()) if state is State.MISSING] == [9, 10]
+    store = Store(str(place / "readings"), str(place / "features"), None)
+    assert set(backfill.look(store, ENERGY, DONE).states.values()) == {State.DONE}, "where nothing is to be online"
+
+
+def test_features_of_after_the_version_that_was_judged_are_missing(place: Path, spark: SparkSession, run: Run) -> None:
+    """Another run's, committed while that version was being judged."""
+    features = str(place / "features")
+    _, about = records.sources(features, ENERGY, DONE)[DONE.end]
+    change(spark, place, [("H3", "2013-03-10", 9.0)])
+    run(featurize, "2013-03-10", readings=place / "readings", features=features)
+    later = replace(about, judged_at=dt.datetime.now(dt.UTC))
+    records.record(features, ENERGY, [DONE.end], {}, [records.Judged(DONE.end, records.Verdict.PASSED, 60, "f")], later)
+    assert states(place)[DONE.end] is State.MISSING
+
+
+def test_days_that_are_too_old_for_the_online_table_need_not_be_there(place: Path, run: Run) -> None:
+    """As its newest day has it, wherever that is."""
+    recent = replace(ENERGY, retention=10)
+    store = Store(str(place / "readings"), str(place / "features"), ONLINE)
+    work(run, place, DayRange(FIRST, dt.date(2013, 1, 2)), online=False)
+    found = backfill.look(store, recent, DayRange(FIRST, dt.date(2013, 1, 2)))
+    assert set(found.states.values()) == {State.DONE}
+    assert found.newest == DONE.end
 
 
 def test_a_day_that_is_held_back_is_left_until_all_is_done_again(place: Path) -> None:

@@ -38,6 +38,7 @@ def render(value: Any) -> Any:
         "dag": {"dag_id": "daily"},
         "run_id": "manual__1",
         "dag_run": {"run_type": "manual"},
+        "params": {"cluster_size": "small"},
     }
     if isinstance(value, str):
         return jinja.from_string(value).render(context)

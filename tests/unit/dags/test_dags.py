@@ -172,10 +172,23 @@ def test_waits_end_before_their_tasks_do(dag) -> None:
 
 
 def test_writers_of_the_lake_share_its_one_slot(dag) -> None:
-    assert {task.task_id for task in dag.tasks if task.pool == "feature_store_lake"} == WRITERS
+    # A chunk is judged before another one is computed, as a rule.
+    holders = WRITERS | ({"validate"} if dag.dag_id == "feature_store_backfill" else set())
+    assert {task.task_id for task in dag.tasks if task.pool == "feature_store_lake"} == holders
     assert all(task.pool_slots == 1 for task in dag.tasks)
     # Upstream: the nearer to the end of its run, the sooner a task gets the slot.
     assert {task.weight_rule.value for task in dag.tasks if task.task_id in WRITERS} == {"upstream"}
+
+
+def test_days_that_are_due_go_before_all_of_a_backfill(bag) -> None:
+    def weights(dag_id: str) -> list[int]:
+        tasks = [task for task in bag.dags[dag_id].tasks if task.pool == "feature_store_lake"]
+        return [
+            task.priority_weight + sum(each.priority_weight for each in task.get_flat_relatives(upstream=True))
+            for task in tasks
+        ]
+
+    assert min(weights("feature_store_daily")) > max(weights("feature_store_backfill"))
 
 
 @pytest.mark.parametrize("deferrable", ["True", "False", None])

@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import DownstreamTasksSkipped
 from deltalake import write_deltalake
 from feature_store_airflow.choose_days import OUTLOOK, ChooseDaysOperator, PreviewOperator
-from feature_store_airflow.failures import OutlookFailed
+from feature_store_airflow.failures import FAILURE, OutlookFailed
 
 from feature_store import layout, registry
 from feature_store.arrow_readings import schema
@@ -87,8 +87,22 @@ def test_a_dry_run_says_it_and_lets_nothing_be_done(choose: Any, s3: Any) -> Non
     with pytest.raises(DownstreamTasksSkipped) as caught:
         choose(PreviewOperator, {"dry_run": True})
     assert caught.value.tasks == ["create_cluster"]
+    assert ("choose_days", FAILURE) not in caught.value.context["ti"].xcoms
     assert "To do: 3 day(s), 18 row(s), in 1 chunk(s)" in caught.value.context["ti"].xcoms["choose_days", OUTLOOK]
     assert json.loads(s3.get_object(Bucket="lake", Key=KEY)["Body"].read())["dry_run"] is True
+
+
+def test_what_is_not_to_go_online_takes_no_part_of_that(choose: Any, s3: Any) -> None:
+    _, context = choose(ChooseDaysOperator, {"skip_sync": True})
+    said = context["ti"].xcoms["choose_days", OUTLOOK]
+    assert "Online at most 0 write units" in said
+    assert json.loads(s3.get_object(Bucket="lake", Key=KEY)["Body"].read())["last_job"] == "validate"
+
+
+def test_more_chunks_than_airflow_maps_are_refused(choose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_store_airflow.choose_days.MOST_CHUNKS", 2)
+    with pytest.raises(OutlookFailed, match=r"would be 3 chunks, and Airflow maps 2 tasks at most\. Next:"):
+        choose(PreviewOperator, {"dry_run": True}, chunk_rows="1")
 
 
 def test_any_other_run_does_not_look_twice(choose: Any, s3: Any) -> None:

@@ -36,5 +36,5 @@ def test_the_worst_verdict_counts_and_days_are_joined() -> None:
         "checks": 9,
         "days": {"passed": ["2"], "quarantined": ["1"]},
         "failed": [{"check": "x"}],
-        "page": "q",
+        "page": "p",  # the one in which it is
     }

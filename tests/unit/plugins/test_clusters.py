@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException, AirflowTaskTimeout
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from feature_store_airflow.create_cluster import CreateClusterOperator
 from feature_store_airflow.failures import (
@@ -50,6 +50,13 @@ def deferrable(request, monkeypatch) -> bool:
 def create(**more: Any) -> CreateClusterOperator:
     with DAG("daily"):
         return CreateClusterOperator(**{"task_id": "create_cluster", "poll_seconds": "30", **more}, request=REQUEST)
+
+
+def test_a_dry_run_makes_none(emr, perform) -> None:
+    """Although someone has cleared the task, or marked the one before it a success."""
+    with pytest.raises(AirflowSkipException, match="This is a dry run"):
+        perform(create(), plan={"dry_run": True})
+    assert emr.calls == []
 
 
 def wait(**more: Any) -> WaitForClusterSensor:

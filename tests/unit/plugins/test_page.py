@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -330,6 +331,34 @@ class TestRun:
         assert "2014-02-26 to 2014-02-27 (2 days)" in second
         assert "Not known: 5,534 write units" in second
 
+    def test_in_chunks_says_how_far_it_has_come(self, client, s3) -> None:
+        """And takes nothing of before it was cleared for its own, nor of folders that are none of its chunks."""
+        folder = f"runs/{DAILY}/{RUN_ID}"
+        chunks = [{"start": f"2014-02-0{day}", "end": f"2014-02-0{day + 1}", "days": 2} for day in (1, 3, 5)]
+        outlook = {"start": "2014-02-01", "end": "2014-02-06", "dry_run": False, "last_job": "sync", "days_to_do": 6}
+
+        def say(start: int, *jobs: str, **more: Any) -> None:
+            for job in jobs:
+                views = {VIEWS[0].name: judged() if job == "validate" else synced()}
+                days = {"start": f"2014-02-0{start}", "end": f"2014-02-0{start + 1}"}
+                said = {"job": job, **days, "seconds": 1.0, "views": views, **more}
+                key = f"{folder}/{days['start']}_{days['end']}/{job}.json"
+                s3.put_object(Bucket="lake", Key=key, Body=json.dumps(said).encode())
+
+        say(1, "validate", "sync")
+        time.sleep(1.1)  # S3 tells when an object was written by the second
+        looked = {**outlook, "chunks": chunks, "lines": ["To do: 6 day(s)"]}
+        s3.put_object(Bucket="lake", Key=f"{folder}/outlook.json", Body=json.dumps(looked).encode())
+        assert "0 of 6 day(s) done, 0 of 3 chunk(s)" in read(client(), RUN).said
+        say(1, "validate", "sync")
+        say(3, "validate", "sync", error="the budget")
+        say(5, "validate")
+        say(7, "validate", "sync")
+        said = read(client(), RUN).said
+        assert "2 of 6 day(s) done, 1 of 3 chunk(s)" in said
+        assert "To do: 6 day(s)" in said
+        assert f"{3 * 11_062:,} rows" in said
+
     def test_leads_to_its_reports(self, client, s3) -> None:
         summaries(s3, validate={view.name: judged() for view in VIEWS})
         key = f"runs/{DAILY}/{RUN_ID}/{VIEWS[1].name}/validation_report.html"
@@ -387,7 +416,9 @@ class TestPlugin:
         """As Airflow's page does it: placeholders are replaced, escaped; the result is below the base URL."""
         summaries(s3, validate={view.name: judged() for view in VIEWS})
         browser = client("admin")
-        (plugin,) = browser.get("/api/v2/plugins").json()["plugins"]
+        (plugin,) = [
+            each for each in browser.get("/api/v2/plugins").json()["plugins"] if each["name"] == "feature_store"
+        ]
         named = {(each["destination"], each["name"]): each for each in plugin["external_views"]}
         entry, tab = named["nav", "Features"], named["dag_run", "Features"]
         assert len(entry["name"]) <= 10  # the navigation cuts off more

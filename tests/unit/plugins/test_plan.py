@@ -252,11 +252,13 @@ class TestSensor:
     @pytest.mark.parametrize("run_type", ["manual", "backfill"])
     def test_other_runs_do_not_wait(self, plan, s3, run_type) -> None:
         put(s3, "Dataset/a.csv", last_day="2013-01-01")
-        assert plan(run_type, start="2014-02-26", end="2014-02-27") == {
-            "start": "2014-02-26",
-            "end": "2014-02-27",
-            "days": ["2014-02-26", "2014-02-27"],
-        }
+        days = {"start": "2014-02-26", "end": "2014-02-27"} if run_type == "manual" else {}
+        assert len(plan(run_type, **days)["days"]) == (2 if days else 1)
+
+    def test_all_runs_of_a_backfill_would_be_of_one_day(self, plan, s3) -> None:
+        put(s3, "Dataset/a.csv", last_day="2013-01-01")
+        with pytest.raises(PlanRejected, match="create the backfill again without `start`"):
+            plan("backfill", start="2014-02-26")
 
     def test_other_runs_fail_at_once_with_nothing_landed(self, plan) -> None:
         with pytest.raises(

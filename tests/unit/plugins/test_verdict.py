@@ -289,7 +289,7 @@ class TestReadingsOfOtherDays:
             "run's are not recomputed by it: those of 2013-06-01 to 2014-02-25, if there are any, are of the older "
             "readings. "
             'Next: airflow dags trigger feature_store_backfill --conf \'{"start": "2013-06-01", "end": "2014-02-25", '
-            '"reprocess": "changed", "dry_run": false}\''
+            '"reprocess": "stale", "dry_run": false}\''
         ]
 
     @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ class TestReadingsOfOtherDays:
             assert advice is None
         else:
             assert advice
-            asked = {"start": said[0], "end": said[1], "reprocess": "changed", "dry_run": False}
+            asked = {"start": said[0], "end": said[1], "reprocess": "stale", "dry_run": False}
             assert advice.endswith(json.dumps(asked) + "'")
 
     def test_a_day_that_stands_for_none_fails_no_run(self, judge) -> None:
@@ -393,6 +393,7 @@ class TestChunks:
             chunks: list[dict[str, Any]] | None,
             why: dict[tuple[str, int], str] | None = None,
             plan: dict[str, Any] | None = None,
+            outlook: dict[str, Any] | None = None,
             **states: str,
         ) -> str:
             with DAG("feature_store_backfill"):
@@ -401,6 +402,7 @@ class TestChunks:
             ti = context["ti"]
             ti.xcoms["plan", "return_value"] = {**ti.xcoms["plan", "return_value"], **(plan or {})}
             ti.xcoms["choose_days", "return_value"] = chunks
+            ti.xcoms |= {("choose_days", key): value for key, value in (outlook or {}).items()}
             ti.states = {name: "success" for name in self.ORDER if name not in verdict.OF_DAYS}
             ti.states |= {name: "skipped" for name in verdict.OF_DAYS if not chunks}
             for name, summary in SUMMARIES.items():
@@ -444,7 +446,16 @@ class TestChunks:
             judge_chunks(list(self.CHUNKS))
 
     def test_nothing_to_do_is_no_failure(self, judge_chunks) -> None:
-        assert judge_chunks([]) == "2014-02-26 to 2014-02-27: all of it was there and right, nothing was to be done."
+        said = {"outlook": "2014-02-26..2014-02-27: 2 done\nThere is nothing to do.", "left": None}
+        assert judge_chunks([], outlook=said) == f"Nothing was to be done: {said['outlook']}"
+
+    def test_what_is_left_as_it_is_is_named(self, judge_chunks) -> None:
+        said = judge_chunks(list(self.CHUNKS), outlook={"left": "Left as they are, by view: days 2 missing."})
+        assert said.splitlines()[-1] == "Left as they are, by view: days 2 missing."
+
+    def test_a_chunk_of_which_airflow_says_nothing_was_not_done(self, judge_chunks) -> None:
+        with pytest.raises(RunIncomplete, match=r"Not run: sync of 2014-02-01\.\.2014-02-10"):
+            judge_chunks(list(self.CHUNKS), sync_0="removed")
 
     def test_a_choice_that_failed_is_one(self, judge_chunks) -> None:
         later = dict.fromkeys(verdict.OF_DAYS, "upstream_failed")
