@@ -12,7 +12,7 @@ from tests.e2e.conftest import DAILY, Live, generated, outside_look, until
 
 pytestmark = pytest.mark.e2e
 
-DAYS = 3
+DAYS = 2
 
 
 def test_all_its_days_share_one_cluster(live: Live) -> None:

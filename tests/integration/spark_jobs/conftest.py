@@ -33,7 +33,9 @@ def spark_conf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spark-conf")
     # The tests are many small queries: compiling them well takes longer than running them.
     quick = {
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        # With one compiler Java keeps 48 MB of compiled code, which a few dozen tests fill: then it is thrown away and
+        # made again without end.
+        "spark.driver.extraJavaOptions": ("-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"),
         # One session for hundreds of jobs: what Spark keeps of each, for a UI that is off, would fill the heap.
         "spark.driver.memory": "4g",
         # What was broadcast is let go only after a collection of the heap, which a large one puts off.
