@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
@@ -69,6 +69,15 @@ class State(Enum):
     CHANGED = "changed"  # its features are of older readings
     DONE = "done"  # it has all of it, of the readings as they are
     HELD_BACK = "held back"  # validation holds it back; as it is now, it would again
+
+
+# As people are told.
+WORDS = {
+    State.DONE: "done",
+    State.MISSING: "missing",
+    State.CHANGED: "of older readings",
+    State.HELD_BACK: "held back by validation",
+}
 
 
 @dataclass(frozen=True)
@@ -235,9 +244,14 @@ class Outlook:
         return chunks(self.to_do, self.chunk_rows)
 
     @property
+    def rows(self) -> int:
+        """How many rows there are to do, of all views."""
+        return sum(self.to_do.values())
+
+    @property
     def minutes(self) -> float:
         """How long it will take, about; without the cluster's start."""
-        return seconds(sum(self.to_do.values()), len(self.chunks), online=self.online) / 60
+        return seconds(self.rows, len(self.chunks), online=self.online) / 60
 
     def units(self, view: FeatureView) -> int:
         """Write units, at most: rows that are online already as they are cost nothing, and old ones do not go there."""
@@ -251,27 +265,18 @@ class Outlook:
     def left(self) -> str | None:
         """Say what is not right and left as it is; None if nothing is."""
         counted = Counter(state for of in self.views.values() for state in of.states.values())
-        left = {
-            "missing": counted[State.MISSING],
-            "of older readings": counted[State.CHANGED],
-            "held back by validation": counted[State.HELD_BACK],
-        }
-        for state, what in ((State.MISSING, "missing"), (State.CHANGED, "of older readings")):
-            if state in self.reprocess.states:
-                del left[what]
-        if self.reprocess is Reprocess.ALL:
-            return None
-        said = [f"{number} {what}" for what, number in left.items() if number]
+        right = {State.DONE, *self.reprocess.states}
+        said = [f"{counted[state]} {words}" for state, words in WORDS.items() if counted[state] and state not in right]
         return f"Left as they are, by view: days {', '.join(said)}." if said else None
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         """Say it for programs: start, end, reprocess, chunks, and by view its days by state."""
         return {
             "start": str(self.days.start),
             "end": str(self.days.end),
             "reprocess": self.reprocess.value,
             "days_to_do": len(self.to_do),
-            "rows": sum(self.to_do.values()),
+            "rows": self.rows,
             "minutes": round(self.minutes, 1),
             "chunks": [{"start": str(each.start), "end": str(each.end), "days": len(each)} for each in self.chunks],
             "views": {
@@ -295,10 +300,9 @@ class Outlook:
             states = Counter(of.states.values())
             units = self.units(view)
             price = cost.dollars(self.region, writes=units)
+            counted = ", ".join(f"{states[state]} {words}" for state, words in WORDS.items())
             yield (
-                f"{view.name}: {len(of.states)} day(s) with readings: {states[State.DONE]} done, "
-                f"{states[State.MISSING]} missing, {states[State.CHANGED]} of older readings, "
-                f"{states[State.HELD_BACK]} held back by validation. Online at most {units:,} write units"
+                f"{view.name}: {len(of.states)} day(s) with readings: {counted}. Online at most {units:,} write units"
                 f"{'' if price is None else f', ${price:.4f} on demand'}."
             )
             if of.affected:
@@ -308,12 +312,11 @@ class Outlook:
                 )
         if self.left:
             yield self.left
-        rows = sum(self.to_do.values())
         if not self.to_do:
             yield "There is nothing to do."
             return
         yield (
-            f"To do: {len(self.to_do)} day(s), {rows:,} row(s), in {len(self.chunks)} chunk(s); about "
+            f"To do: {len(self.to_do)} day(s), {self.rows:,} row(s), in {len(self.chunks)} chunk(s); about "
             f"{max(1, round(self.minutes))} minute(s) and the cluster's start."
         )
 

@@ -32,7 +32,6 @@ class CatchUpOperator(TriggerDagRunOperator):
         *TriggerDagRunOperator.template_fields,
         "readings",
         "features",
-        "keyspace",
         "region",
     )
 
@@ -49,7 +48,7 @@ class CatchUpOperator(TriggerDagRunOperator):
         )
         self.aws_conn_id = aws_conn_id
         self.readings, self.features = READINGS, FEATURES
-        self.keyspace, self.region = setting("keyspaces.keyspace"), setting("region")
+        self.region = setting("region")
 
     @records_failure
     def execute(self, context: Context) -> None:
@@ -85,8 +84,8 @@ class CatchUpOperator(TriggerDagRunOperator):
         since = parse_day(ingest["first_day_changed"])
         found: set[str] = set()
         for view in (registry.view(name) for name in views):
-            features = self.features.replace(layout.VIEW, view.name)
-            store = backfill.Store(self.readings, features, f"{self.keyspace}.{view.name}")
+            # Whether the days are online plays no part.
+            store = backfill.Store(self.readings, self.features.replace(layout.VIEW, view.name), None)
             try:
                 found |= {str(day) for day in backfill.stale_days(store, view, since)}
             except backfill.BackfillError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import BaseOperator, Context
@@ -16,9 +16,6 @@ from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.failures import OutlookFailed, records_failure
 from feature_store_airflow.options import DRY_RUN, REPROCESS, SKIP_SYNC, VIEWS
 from feature_store_airflow.settings import FEATURES, READINGS, RUN_FOLDER, setting
-
-if TYPE_CHECKING:
-    from feature_store.backfill import Outlook
 
 LEFT = "left"  # the XCom in which it says what is not right and left as it is
 # What Airflow maps over at most is its setting [core] max_map_length, 1,024 unless it is changed.
@@ -52,8 +49,12 @@ class OutlookOperator(BaseOperator):
         # A setting; without it, as feature_store.backfill has it.
         self.chunk_rows = "{{ var.json.feature_store.get('backfill', {}).get('chunk_rows', '') }}"
 
-    def look(self, context: Context) -> Outlook:
-        """Look, say it in the log, as XCom and for the page; OutlookFailed if a table can't be read."""
+    def look(self, context: Context) -> dict[str, Any]:
+        """Look, say it in the log, as XCom and for the page, and return it as the page has it.
+
+        Raises:
+            OutlookFailed: a table can't be read, or there are more chunks than Airflow takes.
+        """
         # What reads Delta is for the task: not for each process that loads the plugins.
         from feature_store import backfill  # noqa: PLC0415
 
@@ -89,7 +90,7 @@ class OutlookOperator(BaseOperator):
         last = "sync" if online else "validate"
         said = {"dry_run": plan[DRY_RUN], "last_job": last, "lines": lines, **outlook.as_json()}
         S3Hook(aws_conn_id=self.aws_conn_id).load_string(json.dumps(said), key, bucket, replace=True)
-        return outlook
+        return said
 
 
 class PreviewOperator(OutlookOperator):
@@ -114,8 +115,6 @@ class ChooseDaysOperator(OutlookOperator):
 
     @records_failure
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Look; OutlookFailed if a table can't be read."""
-        return [
-            {"start": str(chunk.start), "end": str(chunk.end), "days": len(chunk)}
-            for chunk in self.look(context).chunks
-        ]
+        """Look; OutlookFailed as there."""
+        chunks: list[dict[str, Any]] = self.look(context)["chunks"]
+        return chunks

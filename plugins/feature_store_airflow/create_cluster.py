@@ -94,9 +94,8 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             ClusterRefused: nor would it get one by another try.
         """
         ti = context["ti"]
-        if (ti.xcom_pull(task_ids="plan") or {}).get(
-            DRY_RUN
-        ):  # this task was cleared, or the one before marked by hand
+        plan = ti.xcom_pull(task_ids="plan") or {}
+        if plan.get(DRY_RUN):  # someone has cleared this task, or marked the one before it
             raise AirflowSkipException("This is a dry run: it makes no cluster.")
         self._try_number = ti.try_number
         self._shared = is_shared(context)

@@ -17,6 +17,7 @@ from feature_store_airflow.landing import csv_objects, landed_for
 from feature_store_airflow.options import resolve_options
 from feature_store_airflow.release import resolve_release
 from feature_store_airflow.settings import BUCKET, LANDING_PREFIX
+from feature_store_airflow.sharing import is_shared
 from feature_store_airflow.triggers import DEFERRABLE, LandingTrigger, check_event
 
 
@@ -160,7 +161,7 @@ class PlanSensor(AwsBaseSensor[S3Hook]):
     @staticmethod
     def _days(context: Context) -> DayRange:
         run = context["dag_run"]
-        if run.run_type == "backfill" and context["params"].get("start"):
+        if is_shared(context) and context["params"].get("start"):
             raise PlanRejected(
                 "A run of Airflow's own backfill is of the day that its date says, and `start` would make all of them "
                 "one day's. Next: create the backfill again without `start` and `end`."

@@ -16,6 +16,7 @@ from feature_store_airflow.choose_days import OUTLOOK
 from feature_store_airflow.chunks import combined
 from feature_store_airflow.gate import named
 from feature_store_airflow.responses import html
+from feature_store_airflow.settings import chunk_folder
 from feature_store_airflow.view_page import money
 
 JOBS = ("validate", "sync")
@@ -26,8 +27,13 @@ def show_run(dag_id: str, run_id: str) -> Response:
     folder = run_folder(dag_id, run_id)
     bucket = Bucket.open()
     outlook = _summary(bucket.text(f"{folder}/{OUTLOOK}.json"))
-    said_of = _of_chunks(bucket, folder, outlook) if outlook else _of_days(bucket, folder)
-    validate, sync = (combined(said_of[job]) if outlook else next(iter(said_of[job]), None) for job in JOBS)
+    done = None
+    if outlook:
+        said_of = _of_chunks(bucket, folder, outlook)
+        validate, sync = (combined(said_of[job]) for job in JOBS)
+        done = _done(outlook, said_of)
+    else:
+        validate, sync = (_summary(bucket.text(f"{folder}/{job}.json")) for job in JOBS)
     if validate is None and sync is None and outlook is None:
         raise NothingThereError(
             f"Run {run_id} of {dag_id} has neither validated nor synced anything yet. Next: see its task validate; "
@@ -46,16 +52,10 @@ def show_run(dag_id: str, run_id: str) -> Response:
             start=said.get("start"),
             end=said.get("end"),
             outlook=outlook,
-            done=_done(outlook, said_of) if outlook else None,
+            done=done,
             views=views,
         )
     )
-
-
-def _of_days(bucket: Bucket, folder: str) -> dict[str, list[dict[str, Any]]]:
-    """What each job says it did, if it has said it."""
-    said = {job: _summary(bucket.text(f"{folder}/{job}.json")) for job in JOBS}
-    return {job: [of] if of else [] for job, of in said.items()}
 
 
 def _of_chunks(bucket: Bucket, folder: str, outlook: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -64,10 +64,10 @@ def _of_chunks(bucket: Bucket, folder: str, outlook: Mapping[str, Any]) -> dict[
     What is there of before is of before the run was cleared.
     """
     written = bucket.written(f"{folder}/")
-    looked = written.pop(f"{folder}/{OUTLOOK}.json")
+    looked = written[f"{folder}/{OUTLOOK}.json"]
     found: dict[str, list[dict[str, Any]]] = {}
     for job in JOBS:
-        keys = [f"{folder}/{chunk['start']}_{chunk['end']}/{job}.json" for chunk in outlook["chunks"]]
+        keys = [f"{folder}/{chunk_folder(chunk['start'], chunk['end'])}/{job}.json" for chunk in outlook["chunks"]]
         texts = bucket.texts([key for key in keys if key in written and written[key] >= looked])
         found[job] = [said for text in texts.values() if (said := _summary(text)) and "views" in said]
     return found

@@ -55,13 +55,16 @@ class Span:
     folder: str
 
 
+def chunk_folder(start: str, end: str) -> str:
+    """Name the folder of a chunk of days in that of its run, by its first and last day."""
+    return f"{start}_{end}"
+
+
 RUN = Span(START, END, RUN_FOLDER)
-_CHUNK = "ti.xcom_pull(task_ids='choose_days')[ti.map_index]"
-CHUNK = Span(
-    f"{{{{ {_CHUNK}['start'] }}}}",
-    f"{{{{ {_CHUNK}['end'] }}}}",
-    f"{RUN_FOLDER}/{{{{ {_CHUNK}['start'] }}}}_{{{{ {_CHUNK}['end'] }}}}",
+_CHUNK_START, _CHUNK_END = (
+    f"{{{{ ti.xcom_pull(task_ids='choose_days')[ti.map_index]['{which}'] }}}}" for which in ("start", "end")
 )
+CHUNK = Span(_CHUNK_START, _CHUNK_END, f"{RUN_FOLDER}/{chunk_folder(_CHUNK_START, _CHUNK_END)}")
 # Plain texts of people: Jinja renders a template once, so braces in them stay as they are.
 RELEASED_BY = "{{ ti.xcom_pull(task_ids='plan').get('released_by', '') }}"
 RELEASE_REASON = "{{ ti.xcom_pull(task_ids='plan').get('release_reason', '') }}"

@@ -15,7 +15,7 @@ from feature_store import registry
 from feature_store.calendar import DayRange, parse_day
 from feature_store_airflow.catch_up import CAUGHT_UP
 from feature_store_airflow.choose_days import LEFT, OUTLOOK
-from feature_store_airflow.chunks import combined
+from feature_store_airflow.chunks import VERDICTS, combined
 from feature_store_airflow.failures import RunIncomplete, failure_of
 from feature_store_airflow.gate import BACKFILL, findings, held_back, named, next_steps
 from feature_store_airflow.options import DRY_RUN, REPROCESS, SKIP_SYNC
@@ -162,8 +162,7 @@ def describe(
     ingest = summaries["ingest"]
     # Of each, what it did for every view.
     featurize, validate = ([*summaries[name]["views"].values()] for name in ("featurize", "validate"))
-    verdicts = {view["verdict"] for view in validate}
-    worst = next(verdict for verdict in ("failed", "warned", "passed") if verdict in verdicts)
+    worst = min((view["verdict"] for view in validate), key=VERDICTS.index)
     took = ", ".join(f"{name} {said['seconds']:.0f} s" for name, said in summaries.items())
     days = f"{len(plan['days'])} day(s)"
     if chunks is not None:
