@@ -57,6 +57,7 @@ class OutlookOperator(BaseOperator):
         """
         # What reads Delta is for the task: not for each process that loads the plugins.
         from feature_store import backfill  # noqa: PLC0415
+        from feature_store.outlook import CHUNK_ROWS, Outlook  # noqa: PLC0415
 
         plan = context["ti"].xcom_pull(task_ids="plan")
         days = DayRange(parse_day(plan["start"]), parse_day(plan["end"]))
@@ -73,8 +74,8 @@ class OutlookOperator(BaseOperator):
                     raise OutlookFailed(
                         f"What there is of {days} can't be told: {error} Next: see S3, then clear this task."
                     ) from error
-        most = int(self.chunk_rows or backfill.CHUNK_ROWS)
-        outlook = backfill.Outlook(days, backfill.Reprocess(plan[REPROCESS]), views, self.region, most, online)
+        most = int(self.chunk_rows or CHUNK_ROWS)
+        outlook = Outlook(days, backfill.Reprocess(plan[REPROCESS]), views, self.region, most, online)
         if len(outlook.chunks) > MOST_CHUNKS:
             raise OutlookFailed(
                 f"{days} would be {len(outlook.chunks):,} chunks, and Airflow maps {MOST_CHUNKS:,} tasks at most. "

@@ -34,7 +34,18 @@ NEVER = {
 # The modules of the domain that compute or judge features, of numpy, Arrow and DuckDB.
 COMPUTING = {"arrow_readings", "blocks", "compute", "files", "folds", "kernel", "inputs", "landed_csv", "leaks"}
 COMPUTING |= {"look", "judge", "records", "report", "page", "small_table"}
-COMPUTING |= {"backfill", "budget", "cells", "certificates", "changes", "plan", "proof", "synchronise", "whole"}
+COMPUTING |= {
+    "backfill",
+    "outlook",
+    "budget",
+    "cells",
+    "certificates",
+    "changes",
+    "plan",
+    "proof",
+    "synchronise",
+    "whole",
+}
 # Those that talk to the online store.
 ONLINE = {
     "endpoint",
@@ -43,6 +54,7 @@ ONLINE = {
     "online_table",
     "requests",
     "backfill",
+    "outlook",
     "budget",
     "changes",
     "plan",

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from feature_store import backfill
+from feature_store import backfill, outlook
 from feature_store.backfill import Reprocess, State, Store
 from feature_store.calendar import DayRange
 from feature_store.energy import ENERGY
@@ -196,10 +196,10 @@ def test_a_change_feed_that_is_gone_leaves_nothing_certain(place: Path, spark: S
 
 def test_chunks() -> None:
     days = {dt.date(2013, 3, number): 100 for number in (1, 2, 3, 4, 7, 8)}
-    assert [str(each) for each in backfill.chunks(days, 200)] == [
+    assert [str(each) for each in outlook.chunks(days, 200)] == [
         "2013-03-01..2013-03-02",
         "2013-03-03..2013-03-04",
         "2013-03-07..2013-03-08",
     ]
-    assert [str(each) for each in backfill.chunks(days, 50)] == [str(day) for day in days]
-    assert backfill.chunks({}) == []
+    assert [str(each) for each in outlook.chunks(days, 50)] == [str(day) for day in days]
+    assert outlook.chunks({}) == []
