@@ -1,4 +1,4 @@
-"""The jobs' command lines, as a person and as EMR call them: no JVM is started here."""
+"""The jobs' command lines, as a person and as EMR call them."""
 
 import importlib
 import os
@@ -41,9 +41,7 @@ Call = Callable[..., Shown]
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Run a job's main here: call("featurize", "--readings", ...). A process of each takes seconds, for its imports."""
-    monkeypatch.setenv("PATH", "/nonexistent")  # without a java: a job that starts a JVM here fails
-    for name in ("JAVA_HOME", "KEYSPACES_HOST"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("KEYSPACES_HOST", raising=False)
 
     def run_main(job: str, *arguments: str) -> Shown:
         try:
@@ -57,7 +55,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # As above: no java.
+    # Without a java: a job that starts a JVM here fails.
     environment = {"PATH": "/nonexistent", "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/")}
     return subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False, cwd=ROOT
