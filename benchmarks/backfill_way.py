@@ -12,16 +12,20 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import boto3
 from deltalake import DeltaTable
 
 from feature_store import layout, live_table, registry
 from feature_store.calendar import DayRange
-from feature_store.endpoint import Endpoint, Login, open_session
 from feature_store.view import FeatureView
+from infra.local import prepare
 from infra.local.airflow_api import AirflowApi, AirflowSilentError
-from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, Stack
+from infra.local.settings import BUCKET, KEYSPACE, Stack
+
+if TYPE_CHECKING:
+    from mypy_boto3_emr import EMRClient
 
 DAILY, BACKFILL = "feature_store_daily", "feature_store_backfill"
 LOOKS_APART = 1.0  # seconds
@@ -33,14 +37,18 @@ def main(way: str, first: str, last: str) -> None:
     stack = Stack.from_environment()
     os.environ.update(stack.aws_environment())
     emr = boto3.client("emr")
-    before = {each["Id"] for each in emr.list_clusters()["Clusters"]}
+    before = clusters(emr)
     {"single": single, "native": native, "range": as_range}[way](AirflowApi(stack.airflow_url), days)
-    made = [each["Id"] for page in emr.get_paginator("list_clusters").paginate() for each in page["Clusters"]]
-    new = [each for each in made if each not in before]
+    new = clusters(emr) - before
     pages = emr.get_paginator("list_steps")
     steps = sum(len(page["Steps"]) for each in new for page in pages.paginate(ClusterId=each))
     tables = {view.name: [of_delta(view, days), of_online(stack, view, days)] for view in registry.views()}
     print(json.dumps({"clusters": len(new), "steps": steps, "tables": tables}))  # noqa: T201
+
+
+def clusters(emr: EMRClient) -> set[str]:
+    """List all that there are and were."""
+    return {each["Id"] for page in emr.get_paginator("list_clusters").paginate() for each in page["Clusters"]}
 
 
 def single(api: AirflowApi, days: DayRange) -> None:
@@ -114,14 +122,13 @@ def of_delta(view: FeatureView, days: DayRange) -> str:
 
 def of_online(stack: Stack, view: FeatureView, days: DayRange) -> str:
     """Digest a view's rows of these days online."""
-    login = Login(stack.secrets.keyspaces_username, stack.secrets.keyspaces_password)
-    session = open_session(Endpoint(HOST, stack.ports.keyspaces_port, stack.ca, REGION, login))
     names = [column.name for column in view.columns]
     listed = ", ".join(f'"{name}"' for name in names)
     place = names.index(view.day)
-    rows = ([*row] for row in session.execute(f'SELECT {listed} FROM "{KEYSPACE}"."{view.name}"'))  # noqa: S608 - names
-    of_days = [row for row in rows if days.start <= row[place].date() <= days.end]
-    session.cluster.shutdown()
+    with prepare.connect_online(stack) as connection:
+        rows = connection.session.execute(f'SELECT {listed} FROM "{KEYSPACE}"."{view.name}"')  # noqa: S608 - names
+        values = ([row[name] for name in names] for row in rows)
+        of_days = [row for row in values if days.start <= row[place].date() <= days.end]
     return _digest((*row[:place], row[place].date(), *row[place + 1 :]) for row in of_days)
 
 
