@@ -48,19 +48,31 @@ drill: setup ## the lifecycle faults, one by one, through Airflow
 bench: setup ## what is measured, beside other ways: a table and build/bench/NAME.json (BENCH=features)
 	@$(PY) -m benchmarks $$BENCH
 
-lint: setup ## ruff, mypy, shellcheck
+# Policy as code over the templates, in an environment of its own: it needs older versions of what the project uses.
+CHECKOV := .cache/checkov
+$(CHECKOV)/made: infra/aws/checkov.lock | setup
+	@rm -rf $(CHECKOV)
+	@.venv/bin/uv venv --quiet --python $(PY) $(CHECKOV)
+	@.venv/bin/uv pip sync --quiet --require-hashes --python $(CHECKOV)/bin/python infra/aws/checkov.lock
+	@touch $@
+
+lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; cfn-lint and checkov over the templates
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
+	@.venv/bin/cfn-lint infra/aws/templates/*.yaml
+	@$(CHECKOV)/bin/checkov --directory infra/aws/templates --framework cloudformation --quiet --compact
 
 format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)
 	@.venv/bin/ruff format --quiet $(SOURCES)
 
-lock: setup ## resolve the dependencies anew into requirements.lock
+lock: setup ## resolve the dependencies anew into requirements.lock, and checkov's into its own
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
+	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file infra/aws/checkov.lock
 
 clean: stop ## remove the stack's data, the environment and the caches
 	@rm -rf .venv .cache .local build
