@@ -280,7 +280,7 @@ FAULTS: dict[str, list[tuple[str, Change, str]]] = {
         ),
     ],
     "what_is_not_checked_has_a_reason": [
-        ("storage", put("Resources/Bucket/Metadata/checkov/skip/0/comment", ""), "does not say why"),
+        ("network", put("Resources/FlowLogGroup/Metadata/checkov/skip/0/comment", ""), "does not say why"),
     ],
     "logs_end": [
         ("simulation", put("Resources/LogGroup/Properties/RetentionInDays", REMOVED), "LogGroup is kept for ever"),
