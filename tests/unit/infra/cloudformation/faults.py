@@ -267,6 +267,21 @@ FAULTS: dict[str, list[tuple[str, Change, str]]] = {
         ("keyspaces", put(f"{TABLE}/DeletionPolicy", REMOVED), "EnergyRecentFeaturesTable is deleted"),
         ("keyspaces", put(f"{TABLE}/Properties/PointInTimeRecoveryEnabled", REMOVED), "can't be restored"),
     ],
+    "policies_fit": [
+        (
+            "airflow",
+            grant("AirflowPolicy", Action="s3:GetObject", Resource=[f"arn:aws:s3:::x/{n}/*" for n in range(150)]),
+            "AirflowPolicy has",
+        ),
+        (
+            "emr",
+            grant("NodeRole", Action="s3:GetObject", Resource=[f"arn:aws:s3:::x/{n}/*" for n in range(500)]),
+            "NodeRole has",
+        ),
+    ],
+    "what_is_not_checked_has_a_reason": [
+        ("network", put("Resources/FlowLogGroup/Metadata/checkov/skip/0/comment", ""), "does not say why"),
+    ],
     "logs_end": [
         ("simulation", put("Resources/LogGroup/Properties/RetentionInDays", REMOVED), "LogGroup is kept for ever"),
     ],

@@ -294,6 +294,32 @@ def what_holds_data_outlives_its_stack(template: Template) -> Iterator[str]:
             yield f"{name} has no versions"
 
 
+def policies_fit(template: Template) -> Iterator[str]:
+    """Within IAM's quotas, of characters that are no blanks: of a managed policy, and of all of a role's own."""
+    for name, of in resources(template, "AWS::IAM::ManagedPolicy"):
+        if (size := _size(of["PolicyDocument"])) > 6_144:
+            yield f"{name} has {size} characters"
+    for name, of in resources(template, "AWS::IAM::Role"):
+        if (size := sum(_size(each["PolicyDocument"]) for each in as_list(of.get("Policies", [])))) > 10_240:
+            yield f"{name} has {size} characters"
+
+
+def _size(document: Any) -> int:
+    """As long as it may become: with a prefix of 24 characters, in a region and a partition of long names."""
+    lengths = {"AWS::Partition": 10, "AWS::Region": 14, "AWS::AccountId": 12, "Prefix": 24, "BucketName": 52}
+    said = re.sub(r"\$\{([\w:.]+)\}", lambda name: "x" * lengths.get(name[1], 48), text_of(document))
+    said = re.sub(r'\{"(Fn::Sub|Ref)": ("[^"]*")\}', r"\2", said)
+    return len(re.sub(r"\s", "", said))
+
+
+def what_is_not_checked_has_a_reason(template: Template) -> Iterator[str]:
+    """A check of checkov's that is switched off, for one resource, says why."""
+    for name, resource in template["Resources"].items():
+        for skipped in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+            if len(skipped.get("comment", "")) < 30:
+                yield f"{name} is not checked by {skipped.get('id')}, and does not say why"
+
+
 def logs_end(template: Template) -> Iterator[str]:
     yield from (
         f"{name} is kept for ever"
@@ -355,6 +381,8 @@ QUESTIONS: dict[str, Question] = {
         clusters_are_the_dags,
         containers_are_confined,
         what_holds_data_outlives_its_stack,
+        policies_fit,
+        what_is_not_checked_has_a_reason,
         logs_end,
         every_name_has_the_prefix,
         parameters_are_bounded_and_described,

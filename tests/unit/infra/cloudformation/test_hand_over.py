@@ -10,6 +10,7 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from infra.aws import reference
 from tests.unit.infra.cloudformation import templates
 from tests.unit.infra.cloudformation.faults import REMOVED, Change, put
 
@@ -77,3 +78,14 @@ def test_the_linter_finds_what_is_wrong(name: str, plant: Change, rule: str) -> 
     assert findings(template) == []
     plant(template)
     assert rule in findings(template)
+
+
+def test_the_readme_has_the_tables_of_the_templates() -> None:
+    assert reference.render(reference.README.read_text()) == reference.README.read_text(), (
+        "run python -m infra.aws.reference"
+    )
+
+
+def test_a_readme_without_a_place_for_a_template_is_refused() -> None:
+    with pytest.raises(reference.TablesError, match="has no lines"):
+        reference.render("# Nothing\n")
