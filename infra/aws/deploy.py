@@ -21,6 +21,7 @@ def deploy(
     agree: Callable[[str], bool],
     say: Callable[[str], None],
     makers: Mapping[str, Maker],
+    before: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Bring every stack to its template and settings; the outputs of all of them.
 
@@ -33,12 +34,13 @@ def deploy(
         agree: asks the person at the terminal a question.
         say: tells them something.
         makers: what makes parameters on the way, by stack.
+        before: outputs of stacks that are deployed already, if these templates are not all.
 
     Raises:
         DeclinedError: the changes of a stack were not agreed to; those before it are deployed.
         DeploymentError: a stack failed, and was rolled back; those before it are deployed.
     """
-    outputs: dict[str, str] = {}
+    outputs = dict(before or {})
     for template in templates:
         name = settings.stack_name(template)
         made = makers[template.name](outputs) if template.name in makers else {}

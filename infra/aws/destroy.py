@@ -109,18 +109,30 @@ def bucket_name(settings: Settings) -> str:
 def _say_what_is_left(
     settings: Settings, session: boto3.Session, fates: Sequence[Fate], say: Callable[[str], None]
 ) -> None:
-    left = [arn for arn in _tagged(session, settings) if ":cloudformation:" not in arn]
-    stays = [f"{kind} {physical}" for fate in fates for kind, physical in fate.stays.values()]
-    if not left and not stays:
-        say("Nothing is left that is tagged as this deployment's.")
-        return
-    for each in stays:
-        say(f"kept: {each}")
-    for arn in left:
-        say(f"left: {arn}")
-        if command := removal(arn):
-            say(f"  to remove it too: {command}")
-    say("Just deleted things may still be listed for some minutes.")
+    """List what was just kept, and whatever else has the tag: of an earlier run, or made by a service by itself."""
+    partition = session.get_partition_for_region(settings.region)
+    kept = [arn(*each, partition, settings) for fate in fates for each in fate.stays.values()]
+    tagged = [each for each in _tagged(session, settings) if ":cloudformation:" not in each]
+    left = sorted({*kept, *tagged})
+    say("Left in the account:" if left else "Nothing is left in the account that has the tag Project of this deployment.")
+    for each in left:
+        say(f"  = {each}")
+        if how := removal(each):
+            say(f"      to remove it too: {how}")
+    if tagged:
+        say("What was just deleted may be listed for some minutes.")
+
+
+def arn(kind: str, physical: str, partition: str, settings: Settings) -> str:
+    """Name a resource that is kept, by its type and physical id; of other types the id itself."""
+    here = f"{settings.region}:{settings.account}"
+    space, _, table = physical.partition("|")
+    return {
+        "AWS::S3::Bucket": f"arn:{partition}:s3:::{physical}",
+        "AWS::KMS::Key": f"arn:{partition}:kms:{here}:key/{physical}",
+        "AWS::Cassandra::Keyspace": f"arn:{partition}:cassandra:{here}:/keyspace/{physical}/",
+        "AWS::Cassandra::Table": f"arn:{partition}:cassandra:{here}:/keyspace/{space}/table/{table}",
+    }.get(kind, physical)
 
 
 def _tagged(session: boto3.Session, settings: Settings) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Settings(BaseModel):
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
     prefix: str = "feature-store"
     cost_centre: Annotated[str, Field(pattern=r"^[\w .:/=+@-]{1,256}\Z")]  # what a tag takes
-    stacks: dict[str, dict[str, Value]] = {}
+    stacks: dict[str, dict[str, Value] | None] = {}
 
     def tags(self) -> dict[str, str]:
         """Every stack's tags, which CloudFormation gives to each resource that takes any."""
@@ -51,8 +51,12 @@ class Settings(BaseModel):
 
     def given(self, template: Template) -> dict[str, str]:
         """The parameters of a stack that this file decides, as CloudFormation takes them."""
-        values = {name: text(value) for name, value in self.stacks.get(template.name, {}).items()}
-        return values | ({"Prefix": self.prefix} if "Prefix" in template.parameters else {})
+        own = {"Prefix": self.prefix} if "Prefix" in template.parameters else {}
+        return {name: text(value) for name, value in self.values(template).items()} | own
+
+    def values(self, template: Template) -> Mapping[str, Value]:
+        """What the file says of a stack's parameters."""
+        return self.stacks.get(template.name) or {}
 
 
 def load(file: Path, templates: Sequence[Template], made: Mapping[str, Sequence[str]]) -> Settings:
@@ -95,7 +99,7 @@ def _faults(settings: Settings, templates: Sequence[Template], made: Mapping[str
             yield f"{name!r} is no stack: there are {', '.join(names)}."
     there: dict[str, str] = {}  # which stack an output is of
     for template in templates:
-        values = settings.stacks.get(template.name, {})
+        values = settings.values(template)
         for name, value in values.items():
             where = f"stacks.{template.name}.{name}"
             declaration = template.parameters.get(name)

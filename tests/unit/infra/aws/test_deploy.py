@@ -19,10 +19,10 @@ from infra.aws.settings import Settings
 from infra.aws.status import status
 from infra.aws.templates import Template
 from tests.unit.infra.aws import cloudformation
+from tests.unit.infra.aws.cloudformation import ACCOUNT, REGION, SESSION
 
 pytestmark = pytest.mark.unit
 
-REGION, ACCOUNT = "eu-west-2", "123456789012"
 STORAGE = """
 Parameters:
   Prefix: { Type: String }
@@ -110,7 +110,7 @@ def fixtures(*bodies: str) -> list[Template]:
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     cloudformation.install(monkeypatch)
     with mock_aws():
-        yield Account(boto3.Session("test", "test", region_name=REGION))
+        yield Account(SESSION)
 
 
 def test_a_first_deployment_shows_each_stack_and_hands_outputs_on(account) -> None:
@@ -283,7 +283,8 @@ def test_destroy_keeps_the_data_and_lists_what_is_left(account) -> None:
     assert account.states() == {}
     assert (account.queues(), account.buckets()) == ([], {"fs-lake"})
     tail = account.said[account.said.index("fs-storage: deleted") + 1 :]
-    assert "kept: AWS::S3::Bucket fs-lake" in tail
+    assert tail[:2] == ["Left in the account:", "  = arn:aws:s3:::fs-lake"]
+    assert tail[2].startswith("      to remove it too: empty the bucket")
     account.said.clear()
     account.destroy()
     assert account.said[0] == "There is no stack of the prefix fs."
