@@ -23,7 +23,7 @@ import pytest
 
 from infra.local import stack as supervisor
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import REGION, ROOT, Stack
+from infra.local.settings import RECORD, REGION, ROOT, Stack
 from tests.support import free_ports
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     ports = free_ports()
     variables = {name.upper(): str(port) for name, port in ports.__dict__.items()}
     bundles = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(DAG_BUNDLES)}
-    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), **variables, **bundles})
+    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), RECORD: "1", **variables, **bundles})
     try:
         first = here.make("run")
         assert first.returncode == 0, first.stdout + first.stderr
