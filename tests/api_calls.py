@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from infra.local.settings import BUCKET, Stack
 
-# The roles of AWS that processes of the stack stand for; whoever does not tell is a person, who has a role of their own.
+# The roles of AWS that processes of the stack stand for; whoever does not tell is a person, with a role of their own.
 ROLES = ("airflow", "node")
 FILE = Path(__file__).parent / "unit" / "infra" / "aws" / "api_calls.json"
 SEVERAL = "BUCKET/(several)"  # a request to delete several objects names them in its body

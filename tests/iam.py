@@ -1,8 +1,8 @@
 """What IAM policies allow, decided without an account: the part of IAM's rules that this project's policies use.
 
 The rules are those of "Policy evaluation logic" in the IAM User Guide, within one account and for identity policies: an
-explicit Deny counts, else an Allow, else nothing is allowed. Whatever a policy has that is not handled here is an error:
-no statement is passed over.
+explicit Deny counts, else an Allow, else nothing is allowed. Whatever a policy has that is not handled here is an
+error: no statement is passed over.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _like(text: str, pattern: str) -> bool:
 
 
 def arn_like(arn: str, pattern: str) -> bool:
-    """Whether an ARN is like a pattern: its wildcards go over slashes, and over colons only in the resource's own name."""
+    """Whether an ARN is like a pattern: wildcards go over slashes, and over colons only in the resource's own name."""
     if pattern == "*":
         return True
     parts, patterns = arn.split(":", 5), pattern.split(":", 5)

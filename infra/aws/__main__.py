@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import boto3
@@ -20,6 +20,7 @@ from infra.aws.destroy import destroy
 from infra.aws.errors import DeploymentError, SettingsError
 from infra.aws.settings import Settings
 from infra.aws.status import status
+from infra.aws.target import Person, Target
 from infra.aws.upload import MADE, Upload
 from infra.local.settings import StackError
 
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         templates = templates_of.load()
         settings = settings_of.load(arguments.settings, templates, MADE)
-        run(arguments.command, settings, templates, _agree(always=arguments.yes), say)
+        run(arguments.command, settings, templates, _agree(always=arguments.yes))
     except SettingsError as error:
         return _end(str(error), 2)
     except (DeploymentError, StackError) as error:
@@ -56,11 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(
-    command: str,
-    settings: Settings,
-    templates: list[templates_of.Template],
-    agree: Callable[[str], bool],
-    say: Callable[[str], None],
+    command: str, settings: Settings, templates: Sequence[templates_of.Template], agree: Callable[[str], bool]
 ) -> None:
     """Run one command with checked settings.
 
@@ -73,21 +70,24 @@ def run(
     caller = session.client("sts").get_caller_identity()
     say(f"account {caller['Account']}, region {settings.region}, as {caller['Arn']}")
     if caller["Account"] != settings.account:
-        raise DeploymentError(f"The settings are for the account {settings.account}: these credentials are of another one.")
+        raise DeploymentError(
+            f"The settings are for the account {settings.account}: these credentials are of another one."
+        )
     # CloudFormation allows few calls a second, and a deployment asks for hours.
     patient = Config(retries={"mode": "adaptive", "total_max_attempts": 10})
     stacks = Stacks(session.client("cloudformation", config=patient), say)
-    upload = Upload(settings, session, say)
+    target = Target(settings, templates, stacks, session, Person(agree, say))
+    upload = Upload(target)
     match command:
         case "deploy":
-            deploy(settings, templates, stacks, agree, say, upload.makers())
+            deploy(target, upload.makers())
             say("Deployed. Next: `make upload`.")
         case "upload":
-            upload.run(templates, stacks, agree)
+            upload.run()
         case "destroy":
-            destroy(settings, templates, stacks, session, agree, say)
+            destroy(target)
         case "status":
-            upload.say_what_is_in_use(status(settings, templates, stacks, say))
+            upload.say_what_is_in_use(status(target))
 
 
 def say(line: str) -> None:

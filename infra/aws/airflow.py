@@ -22,6 +22,7 @@ PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
 # MWAA's image is Amazon Linux 2023, with glibc 2.34.
 PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux_2_5")
 MACHINE = "x86_64"
+FETCH = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}")
 DAGS, PLUGINS, REQUIREMENTS_KEY = "airflow/dags/", "airflow/plugins.zip", "airflow/requirements.txt"
 
 
@@ -31,7 +32,7 @@ def dags(root: Path = ROOT) -> dict[str, bytes]:
 
 
 def plugins(wheels: Mapping[str, bytes], root: Path = ROOT) -> bytes:
-    """Pack the plugins, the domain that they import, EMR's requests and the packages: the same bytes for the same files.
+    """Pack the plugins, the domain that they import, EMR's requests and the packages; the same bytes for the same.
 
     Airflow looks for plugins in every module of the folder: plugins/.airflowignore says which one there is.
     """
@@ -67,12 +68,11 @@ def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
         part.mkdir(parents=True, exist_ok=True)
         platforms = [f"--platform={name}_{MACHINE}" for name in PLATFORMS]
         done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
-             "--implementation=cp", f"--python-version={PYTHON}", *platforms, f"--dest={part}", f"--requirement={locked}"],
+            [sys.executable, "-m", "pip", "download", *FETCH, *platforms, f"--dest={part}", f"--requirement={locked}"],
             capture_output=True,
             text=True,
             check=False,
-        )  # fmt: skip
+        )
         if done.returncode:
             said = done.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
             raise DeploymentError(f"The packages of {locked} can't be fetched: {said[0]}")

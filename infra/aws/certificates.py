@@ -1,7 +1,7 @@
 """The certificate by which the nodes of a cluster talk to each other by TLS, as EMR takes it: a zip of PEM files.
 
-EMR Management Guide, "Providing certificates for encrypting data in transit": one self-signed certificate of all private
-host names of the region serves, as nodes of this deployment are the only ones to trust it.
+EMR Management Guide, "Providing certificates for encrypting data in transit": one self-signed certificate of all
+private host names of the region serves, as nodes of this deployment are the only ones to trust it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ def make(region: str, now: dt.datetime) -> tuple[bytes, dt.datetime]:
     )
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
-        for file, text in (("privateKey", private), ("certificateChain", certificate), ("trustedCertificates", certificate)):
+        for file, text in (
+            ("privateKey", private),
+            ("certificateChain", certificate),
+            ("trustedCertificates", certificate),
+        ):
             files.writestr(f"{file}.pem", text)
     return archive.getvalue(), end
 

@@ -24,7 +24,9 @@ MADE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
 # A stack whose creation failed can only be deleted. Nothing was ever in use of it.
 NEVER_MADE = {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}
 STUCK = {
-    "UPDATE_ROLLBACK_FAILED": "see its events, mend what they name, and run `aws cloudformation continue-update-rollback --stack-name {}`",
+    "UPDATE_ROLLBACK_FAILED": (
+        "see its events, mend what they name, and run `aws cloudformation continue-update-rollback --stack-name {}`"
+    ),
     "DELETE_FAILED": "run `make destroy` again",
     "IMPORT_ROLLBACK_FAILED": "see its events",
 }
@@ -83,7 +85,9 @@ class _Mark:
 class Stacks:
     """The stacks of one region. Every wait is for CloudFormation's own end of what it does, however long."""
 
-    def __init__(self, client: CloudFormationClient, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, client: CloudFormationClient, say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         """Take a client, and what tells the person at the terminal something."""
         self._client = client
         self._say = say
@@ -226,7 +230,9 @@ class Stacks:
         self.withdraw(proposal)
         if any(words in reason for words in NO_CHANGE):
             return None
-        raise DeploymentError(f"CloudFormation does not take the stack {name}: {reason.rstrip('.')}. Nothing was changed in it.")
+        raise DeploymentError(
+            f"CloudFormation does not take the stack {name}: {reason.rstrip('.')}. Nothing was changed in it."
+        )
 
     def _events(self, name: str) -> Iterator[StackEventTypeDef]:
         """The events of a stack, the newest first; none if there is no such stack."""
@@ -249,7 +255,9 @@ class Stacks:
             elif status.endswith("_FAILED") and reason not in CANCELLED:
                 verb = VERBS.get(status.split("_")[0], status)
                 resource = event["LogicalResourceId"]
-                found[resource] = f"{resource} ({event.get('ResourceType')}) could not be {verb}: {reason or 'no reason given'}."
+                found[resource] = (
+                    f"{resource} ({event.get('ResourceType')}) could not be {verb}: {reason or 'no reason given'}."
+                )
         reasons = list(reversed(found.values())) or [f"{own or 'CloudFormation gives no reason'}."]
         return "\n".join([f"The stack {stack} is {state}.", *reasons])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from infra.aws.cloudformation import Change, Proposal, Stacks
+from infra.aws.cloudformation import Change, Proposal
 from infra.aws.errors import DeclinedError, DeploymentError
 from infra.aws.settings import Settings
+from infra.aws.target import Target
 from infra.aws.templates import Template
 
 MARKS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": ">"}
@@ -14,25 +15,13 @@ MARKS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": ">"}
 Maker = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 
-def deploy(
-    settings: Settings,
-    templates: Sequence[Template],
-    stacks: Stacks,
-    agree: Callable[[str], bool],
-    say: Callable[[str], None],
-    makers: Mapping[str, Maker],
-    before: Mapping[str, str] | None = None,
-) -> dict[str, str]:
+def deploy(target: Target, makers: Mapping[str, Maker], before: Mapping[str, str] | None = None) -> dict[str, str]:
     """Bring every stack to its template and settings; the outputs of all of them.
 
     A stack that is so already is left alone. Run again after whatever went wrong, it goes on from there.
 
     Args:
-        settings: that were checked against these templates.
-        templates: of all stacks, in their order.
-        stacks: of the account and region that the settings name.
-        agree: asks the person at the terminal a question.
-        say: tells them something.
+        target: where, and of what.
         makers: what makes parameters on the way, by stack.
         before: outputs of stacks that are deployed already, if these templates are not all.
 
@@ -40,8 +29,9 @@ def deploy(
         DeclinedError: the changes of a stack were not agreed to; those before it are deployed.
         DeploymentError: a stack failed, and was rolled back; those before it are deployed.
     """
+    settings, stacks, say = target.settings, target.stacks, target.person.say
     outputs = dict(before or {})
-    for template in templates:
+    for template in target.templates:
         name = settings.stack_name(template)
         made = makers[template.name](outputs) if template.name in makers else {}
         parameters = parameters_of(template, settings, {**outputs, **made})
@@ -51,7 +41,7 @@ def deploy(
         else:
             for line in show(proposal):
                 say(line)
-            if not agree(f"Deploy {name}?"):
+            if not target.person.agree(f"Deploy {name}?"):
                 stacks.withdraw(proposal)
                 raise DeclinedError(f"{name} was not deployed, nor any stack after it.")
             stacks.carry_out(proposal)
@@ -81,7 +71,10 @@ def show(proposal: Proposal) -> list[str]:
         return [f"{head} of its tags, outputs or description alone"]
     wide = max(len(change.resource) for change in proposal.changes)
     kinds = max(len(change.kind) for change in proposal.changes)
-    return [f"{head} of {len(proposal.changes)} resource(s)", *(_line(change, wide, kinds) for change in proposal.changes)]
+    return [
+        f"{head} of {len(proposal.changes)} resource(s)",
+        *(_line(change, wide, kinds) for change in proposal.changes),
+    ]
 
 
 def _line(change: Change, wide: int, kinds: int) -> str:

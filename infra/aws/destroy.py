@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from infra.aws import templates as templates_of
 from infra.aws.cloudformation import REVIEW, Stacks
 from infra.aws.errors import DeclinedError, DeploymentError
 from infra.aws.settings import Settings
-from infra.aws.templates import Template
+from infra.aws.target import Target
 
 if TYPE_CHECKING:
     import boto3
@@ -19,32 +19,36 @@ if TYPE_CHECKING:
 
 # How each kind of thing that is kept can be removed too, by its ARN. Of no other kind is anything kept.
 REMOVALS = {
-    r"arn:[\w-]+:s3:::(?P<name>[^/]+)": "empty the bucket with all versions (in the S3 console: Empty), then `aws s3api delete-bucket --bucket {name}`",
-    r"arn:[\w-]+:kms:[\w-]+:\d+:key/(?P<name>.+)": "`aws kms schedule-key-deletion --key-id {name} --pending-window-in-days 30`: what it has encrypted is lost with it",
-    r"arn:[\w-]+:cassandra:[\w-]+:\d+:/keyspace/(?P<name>\w+)/?": "`aws keyspaces delete-keyspace --keyspace-name {name}`, after its tables",
-    r"arn:[\w-]+:cassandra:[\w-]+:\d+:/keyspace/(?P<space>\w+)/table/(?P<name>\w+)": "`aws keyspaces delete-table --keyspace-name {space} --table-name {name}`",
-    r"arn:[\w-]+:logs:[\w-]+:\d+:log-group:(?P<name>[^:*]+)(:\*)?": "`aws logs delete-log-group --log-group-name {name}`",
+    r"arn:[\w-]+:s3:::(?P<name>[^/]+)": (
+        "empty the bucket with all versions (in the S3 console: Empty), then `aws s3api delete-bucket --bucket {name}`"
+    ),
+    r"arn:[\w-]+:kms:[\w-]+:\d+:key/(?P<name>.+)": (
+        "`aws kms schedule-key-deletion --key-id {name} --pending-window-in-days 30`: "
+        "what it has encrypted is lost with it"
+    ),
+    r"arn:[\w-]+:cassandra:[\w-]+:\d+:/keyspace/(?P<name>\w+)/?": (
+        "`aws keyspaces delete-keyspace --keyspace-name {name}`, after its tables"
+    ),
+    r"arn:[\w-]+:cassandra:[\w-]+:\d+:/keyspace/(?P<space>\w+)/table/(?P<name>\w+)": (
+        "`aws keyspaces delete-table --keyspace-name {space} --table-name {name}`"
+    ),
+    r"arn:[\w-]+:logs:[\w-]+:\d+:log-group:(?P<name>[^:*]+)(:\*)?": (
+        "`aws logs delete-log-group --log-group-name {name}`"
+    ),
 }
 LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of one stack: of its resources (type and physical id, by logical id), those that go and that stay."""
+    """What becomes of one stack: of its resources (type and physical id, by logical id), those that go, and stay."""
 
     stack: str
     goes: dict[str, tuple[str, str]]
     stays: dict[str, tuple[str, str]]
 
 
-def destroy(
-    settings: Settings,
-    templates: Sequence[Template],
-    stacks: Stacks,
-    session: boto3.Session,
-    agree: Callable[[str], bool],
-    say: Callable[[str], None],
-) -> None:
+def destroy(target: Target) -> None:
     """Delete every stack of the prefix.
 
     Run again after whatever went wrong, it goes on from there.
@@ -53,11 +57,13 @@ def destroy(
         DeclinedError: the person at the terminal does not want it; nothing was deleted.
         DeploymentError: clusters run, or something can't be deleted; the stacks after it are gone.
     """
-    fates = [fate for template in reversed(templates) if (fate := _fate(settings.stack_name(template), stacks))]
-    if clusters := list(_clusters(session.client("emr"), settings)):
+    settings, stacks, say = target.settings, target.stacks, target.person.say
+    names = [settings.stack_name(template) for template in reversed(target.templates)]
+    fates = [fate for name in names if (fate := _fate(name, stacks))]
+    if clusters := list(_clusters(target.session.client("emr"), settings)):
         raise DeploymentError(
-            f"These clusters are not ended yet: {'; '.join(clusters)}. Nothing was deleted. Next: wait for their runs, or "
-            "pause the DAGs and `aws emr terminate-clusters`."
+            f"These clusters are not ended yet: {'; '.join(clusters)}. Nothing was deleted. Next: wait for their runs, "
+            "or pause the DAGs and `aws emr terminate-clusters`."
         )
     for fate in fates:
         say(f"{fate.stack}: would be deleted, with {len(fate.goes)} resource(s)")
@@ -66,14 +72,14 @@ def destroy(
         for resource, (kind, physical) in fate.stays.items():
             say(f"  = {resource}  {kind}  {physical}  is kept")
     if fates:
-        if not agree(f"Delete {len(fates)} stack(s)?"):
+        if not target.person.agree(f"Delete {len(fates)} stack(s)?"):
             raise DeclinedError("Nothing was deleted.")
         for fate in fates:
             stacks.delete(fate.stack)
             say(f"{fate.stack}: deleted")
     else:
         say(f"There is no stack of the prefix {settings.prefix}.")
-    _say_what_is_left(settings, session, fates, say)
+    _say_what_is_left(target, fates)
 
 
 def _fate(name: str, stacks: Stacks) -> Fate | None:
@@ -106,15 +112,18 @@ def bucket_name(settings: Settings) -> str:
     return f"{settings.prefix}-{settings.account}-{settings.region}"
 
 
-def _say_what_is_left(
-    settings: Settings, session: boto3.Session, fates: Sequence[Fate], say: Callable[[str], None]
-) -> None:
+def _say_what_is_left(target: Target, fates: Sequence[Fate]) -> None:
     """List what was just kept, and whatever else has the tag: of an earlier run, or made by a service by itself."""
-    partition = session.get_partition_for_region(settings.region)
+    settings, say = target.settings, target.person.say
+    partition = target.session.get_partition_for_region(settings.region)
     kept = [arn(*each, partition, settings) for fate in fates for each in fate.stays.values()]
-    tagged = [each for each in _tagged(session, settings) if ":cloudformation:" not in each]
+    tagged = [each for each in _tagged(target.session, settings) if ":cloudformation:" not in each]
     left = sorted({*kept, *tagged})
-    say("Left in the account:" if left else "Nothing is left in the account that has the tag Project of this deployment.")
+    say(
+        "Left in the account:"
+        if left
+        else "Nothing is left in the account that has the tag Project of this deployment."
+    )
     for each in left:
         say(f"  = {each}")
         if how := removal(each):

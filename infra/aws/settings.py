@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +22,16 @@ TRUTHS = ["true", "false"]  # CloudFormation has no parameters of truth: one of 
 Value: TypeAlias = bool | int | float | str | list[str] | list[int]
 
 
+class Cluster(BaseModel):
+    """How the DAGs buy their clusters' machines, as EMR/README.md has it; what is not given is as the DAGs have it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    instances: Literal["groups", "fleets"] | None = None
+    core_market: Literal["on_demand", "spot"] | None = None
+    architecture: Literal["arm64", "x86_64"] | None = None
+
+
 class Settings(BaseModel):
     """What the settings file says.
 
@@ -30,6 +40,7 @@ class Settings(BaseModel):
         region: where the stacks are.
         prefix: the beginning of every name.
         cost_centre: the tag CostCentre of every resource.
+        cluster: how the DAGs buy their clusters' machines.
         stacks: values of their parameters, by stack and name; what is not given has the template's default.
     """
 
@@ -39,6 +50,7 @@ class Settings(BaseModel):
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d\Z")]
     prefix: str = "feature-store"
     cost_centre: Annotated[str, Field(pattern=r"^[\w .:/=+@-]{1,256}\Z")]  # what a tag takes
+    cluster: Cluster | None = None
     stacks: dict[str, dict[str, Value] | None] = {}
 
     def tags(self) -> dict[str, str]:
@@ -139,7 +151,9 @@ def fault(declaration: Declaration, value: Value) -> str | None:
         fits = isinstance(value, str)
     if not fits:
         return f"has to be {what}, not {value!r}."
-    return next((said for each in (value if isinstance(value, list) else [value]) if (said := _bounds(declaration, each))), None)
+    return next(
+        (said for each in (value if isinstance(value, list) else [value]) if (said := _bounds(declaration, each))), None
+    )
 
 
 def _bounds(declaration: Declaration, value: str | float) -> str | None:

@@ -5,25 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from infra import release
 from infra.aws import airflow, certificates
-from infra.aws.cloudformation import Stacks
 from infra.aws.deploy import Maker, deploy
 from infra.aws.errors import DeploymentError
-from infra.aws.settings import Settings
-from infra.aws.templates import Template
+from infra.aws.settings import Cluster, Settings
+from infra.aws.target import Target
 from infra.dags import POOL, POOL_DESCRIPTION, POOL_SLOTS, VARIABLE
 from infra.local.settings import ROOT
-
-if TYPE_CHECKING:
-    import boto3
 
 AIRFLOW = "airflow"  # the stack
 # The parameters that are made of what is uploaded, by stack.
@@ -38,19 +34,20 @@ ABSENT = ("404", "NoSuchKey", "ResourceNotFoundException")
 class Upload:
     """What is uploaded to one deployment."""
 
-    def __init__(self, settings: Settings, session: boto3.Session, say: Callable[[str], None], root: Path = ROOT) -> None:
-        """Take the checked settings, a session of their region, and what tells the person at the terminal something."""
-        self._settings = settings
-        self._session = session
-        self._say = say
+    def __init__(self, target: Target, root: Path = ROOT) -> None:
+        """Take the deployment, and the checkout that is uploaded."""
+        self._target = target
+        self._settings = target.settings
+        self._session = target.session
+        self._say = target.person.say
         self._root = root
-        self._s3 = session.client("s3")
+        self._s3 = target.session.client("s3")
 
     def makers(self) -> dict[str, Maker]:
         """What makes parameters of stacks while they are deployed."""
         return {AIRFLOW: self._versions}
 
-    def run(self, templates: Sequence[Template], stacks: Stacks, agree: Callable[[str], bool]) -> None:
+    def run(self) -> None:
         """Upload everything, and bring it into use. What is there already is left as it is.
 
         The environment of Amazon MWAA is changed first, which takes it half an hour; DAGs and settings follow at once.
@@ -59,15 +56,15 @@ class Upload:
             DeploymentError: the stacks are not deployed, or something can't be uploaded.
             DeclinedError: the change of the environment was not agreed to; only the release is uploaded.
         """
-        outputs = _outputs(self._settings, templates, stacks)
+        outputs = _outputs(self._target)
         published = release.publish(
-            release.build(sorted((self._root / "EMR" / "certs").glob("*.pem")), BUILD / "release"), outputs["BucketName"]
+            release.build(sorted((self._root / "EMR" / "certs").glob("*.pem")), BUILD / "release"),
+            outputs["BucketName"],
         )
         self._say(f"release: {published}")
         self._certificate(outputs)
         if _is_managed(outputs):
-            of_airflow = [template for template in templates if template.name == AIRFLOW]
-            outputs |= deploy(self._settings, of_airflow, stacks, agree, self._say, self.makers(), outputs)
+            outputs |= deploy(self._target.only(AIRFLOW), self.makers(), outputs)
             self._dags(outputs["BucketName"])
         settings = variable(self._settings, outputs, published.rsplit("/", 1)[-1])
         self._store(outputs["AirflowVariableSecretName"], settings)
@@ -75,7 +72,10 @@ class Upload:
             self._pool(outputs["AirflowEnvironmentName"])
             self._say(f"Airflow: https://{outputs['AirflowWebserver']}")
         else:
-            self._say(f"Your Airflow needs the pool once: `airflow pools set {POOL} {POOL_SLOTS} \"{POOL_DESCRIPTION}\" --include-deferred`")
+            self._say(
+                f"Your Airflow needs the pool once: `airflow pools set {POOL} {POOL_SLOTS} "
+                f'"{POOL_DESCRIPTION}" --include-deferred`'
+            )
 
     def say_what_is_in_use(self, outputs: Mapping[str, str]) -> None:
         """Say which release the DAGs use, by the outputs of the stacks, and how Amazon MWAA is."""
@@ -84,10 +84,11 @@ class Upload:
             found = json.loads(stored).get("release") if stored else None
             self._say(f"release in use: {found or 'none yet: `make upload`'}")
         if name := outputs.get("AirflowEnvironmentName"):
-            self._say(f"Amazon MWAA {name}: {self._session.client('mwaa').get_environment(Name=name)['Environment']['Status']}")
+            environment = self._session.client("mwaa").get_environment(Name=name)["Environment"]
+            self._say(f"Amazon MWAA {name}: {environment['Status']}")
 
     def _versions(self, outputs: Mapping[str, str]) -> dict[str, str]:
-        """Put Airflow's archives into the bucket; their versions, as parameters of the stack. None for another Airflow."""
+        """Put MWAA's archives into the bucket; their versions, as parameters of the stack. None for another Airflow."""
         if not _is_managed(outputs):
             return {}
         bucket = outputs["BucketName"]
@@ -169,6 +170,7 @@ class Upload:
 
 def variable(settings: Settings, outputs: Mapping[str, str], digest: str) -> dict[str, object]:
     """The Airflow Variable that the DAGs read, by the outputs of the stacks; `digest` names the release."""
+    subnets, machines = outputs["SubnetIds"].split(","), settings.cluster or Cluster()
     return {
         "bucket": outputs["BucketName"],
         "region": settings.region,
@@ -180,21 +182,31 @@ def variable(settings: Settings, outputs: Mapping[str, str], digest: str) -> dic
             "credentials": outputs.get("KeyspacesSecretName", ""),
             "keyspace": outputs["KeyspaceName"],
         },
-        "subnet_id": outputs["SubnetIds"].split(",")[0],
+        # By these the roles know what is theirs: names and tags of clusters, and the alarms' metrics.
+        "prefix": settings.prefix,
+        "metrics_namespace": settings.prefix,
+        "subnet_id": subnets[0],
+        "cluster": {**machines.model_dump(exclude_none=True), "subnet_ids": subnets},
+        "security_groups": {
+            "master": outputs["NodeSecurityGroupId"],
+            "core": outputs["NodeSecurityGroupId"],
+            "service": outputs["ServiceSecurityGroupId"],
+        },
+        "security_configuration": outputs["SecurityConfigurationName"],
         "job_flow_role": outputs["JobFlowRoleName"],
         "service_role": outputs["ServiceRoleName"],
         "poll_seconds": POLL_SECONDS,
     }
 
 
-def _outputs(settings: Settings, templates: Sequence[Template], stacks: Stacks) -> dict[str, str]:
+def _outputs(target: Target) -> dict[str, str]:
     """Merge the outputs of all stacks; DeploymentError if one of them is not there."""
     found: dict[str, str] = {}
-    for template in templates:
-        name = settings.stack_name(template)
-        if stacks.find(name) is None:
+    for template in target.templates:
+        name = target.settings.stack_name(template)
+        if target.stacks.find(name) is None:
             raise DeploymentError(f"The stack {name} is not there: `make deploy` first.")
-        found |= stacks.outputs(name)
+        found |= target.stacks.outputs(name)
     return found
 
 

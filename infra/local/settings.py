@@ -197,7 +197,7 @@ class Stack:
         }
 
     def asked_by(self, role: str) -> dict[str, str]:
-        """What lets a process tell AWS whose it is, in its user agent: AWS's own SDKs read the first, delta-rs the other.
+        """What lets a process tell AWS whose it is, in its user agent: AWS's own SDKs read one, delta-rs the other.
 
         It stands for the role that the process has on AWS; here all have one key.
         """

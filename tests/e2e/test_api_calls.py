@@ -1,6 +1,6 @@
 """What the DAGs, the pages in Airflow and the clusters ask of AWS: no more than what was reviewed.
 
-GOLDEN_REWRITE=1 adds what is new to the list. tests/unit/infra/aws/test_policies.py compares that with the roles' policies.
+GOLDEN_REWRITE=1 adds what is new to the list. tests/unit/infra/aws/test_policies.py compares that with the policies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ BACKFILL, SWEEPER = "feature_store_backfill", "feature_store_sweeper"
 
 def test_nothing_is_asked_of_aws_that_is_not_in_the_list(live: Live) -> None:
     """After a daily run, which the stack has begun with: what else there is that calls AWS."""
-    days = {"start": (live.day - dt.timedelta(days=45)).isoformat(), "end": (live.day - dt.timedelta(days=44)).isoformat()}
+    days = {
+        "start": (live.day - dt.timedelta(days=45)).isoformat(),
+        "end": (live.day - dt.timedelta(days=44)).isoformat(),
+    }
     assert live.run(BACKFILL, **days)[1] == "success"  # it only looks
     run_id, state = live.run(BACKFILL, **days, dry_run=False)
     assert state == "success"

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 APP = re.compile(r"\bapp/([\w.-]+)")
 # Nothing else of a request is recorded: other parameters may be data, or secret.
-NAMES = ("ClusterId", "JobFlowId", "JobFlowIds", "JobFlowRole", "ServiceRole", "SecretId", "Tags", "cluster", "taskDefinition")
+NAMES = (
+    "ClusterId",
+    "JobFlowId",
+    "JobFlowIds",
+    "JobFlowRole",
+    "ServiceRole",
+    "SecretId",
+    "Tags",
+    "cluster",
+    "taskDefinition",
+)
 JSON_TYPE = "application/x-amz-json"
 
 

@@ -67,7 +67,13 @@ def test_the_cluster_ends_by_itself_and_says_whose_it_is(request_):
     assert request_["AutoTerminationPolicy"]["IdleTimeout"] == 3600
     assert request_["Instances"]["TerminationProtected"] is False
     tags = {tag["Key"]: tag["Value"] for tag in request_["Tags"]}
-    assert tags == {"Project": "feature-store", "bucket": "lake", "dag_id": "daily", "run_id": "manual__1"}
+    assert tags == {
+        "Project": "feature-store",
+        "for-use-with-amazon-emr-managed-policies": "true",
+        "bucket": "lake",
+        "dag_id": "daily",
+        "run_id": "manual__1",
+    }
     assert request_["Name"] == "feature-store daily manual__1"
 
 

@@ -55,6 +55,8 @@ HEADINGS = (
     "Impact of failure",
 )
 
+# Airflow 3.2 refuses a run's parameters by a ValueError, later ones by an error of their own that is one too.
+REFUSED = (ParamValidationError, ValueError)
 # In a process of its own: what the tests have imported already costs no time, and may have opened what it liked.
 PARSE = """
 import os, runpy, sys, time
@@ -76,7 +78,7 @@ for file in sys.argv[1:]:
 DEFERRED = """
 import sys
 from airflow.dag_processing.dagbag import DagBag
-(dag,) = DagBag(sys.argv[1]).dags.values()
+(dag,) = DagBag(sys.argv[1], include_examples=False).dags.values()
 flags = ("defers", "deferrable")
 print(*(sorted(task.task_id for task in dag.tasks if getattr(task, flag, False)) for flag in flags))
 """
@@ -272,7 +274,7 @@ def test_days_that_the_backfill_takes(bag) -> None:
     ],
 )
 def test_days_that_are_refused_at_the_trigger(bag, dag_id, conf) -> None:
-    with pytest.raises(ParamValidationError):
+    with pytest.raises(REFUSED):
         check(bag.dags[dag_id], conf)
 
 
@@ -292,7 +294,7 @@ def test_a_release_at_the_trigger(bag, dag_id, release, fits) -> None:
     if fits:
         check(bag.dags[dag_id], conf)
     else:
-        with pytest.raises(ParamValidationError):
+        with pytest.raises(REFUSED):
             check(bag.dags[dag_id], conf)
 
 
@@ -333,4 +335,5 @@ def test_parsing_is_quick_and_talks_to_nobody(tmp_path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert all(float(seconds) < 2 for seconds in done.stdout.split()), done.stdout
+    # Airflow may have said something before, on the same stream.
+    assert all(float(seconds) < 2 for seconds in done.stdout.splitlines()[-len(files) :]), done.stdout

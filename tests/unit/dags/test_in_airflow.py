@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -91,7 +92,12 @@ class Run:
         began = datetime.now(UTC)
         payload = TIEnterRunningPayload(state="running", hostname="h", unixname="u", pid=1, start_date=began)
         token = SimpleNamespace(claims=SimpleNamespace(scope="execution"))
-        served = ti_run(ti.id, payload, None, self.session, self.dag_bag, None, token)  # type: ignore[arg-type]
+        asked = {
+            "task_instance_id": ti.id, "ti_run_payload": payload, "response": None, "session": self.session,
+            "dag_bag": self.dag_bag, "services": None, "token": token,
+        }  # fmt: skip
+        # Airflow 3.2 asks for less.
+        served = ti_run(**{name: asked[name] for name in inspect.signature(ti_run).parameters})
         self.session.expire_all()
         task = self.bag.dags[DAG_ID].get_task(task_id).prepare_for_execution()
         context = self.context_of(task)

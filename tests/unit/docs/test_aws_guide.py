@@ -90,7 +90,12 @@ def test_the_stacks_are_those_that_there_are_in_their_order() -> None:
 
 def test_what_is_kept_is_said_as_the_tool_says_it() -> None:
     said = {re.sub(r"\{\w+\}|[\w-]+$", "", how) for how in REMOVALS.values()}
-    for command in ("aws s3api delete-bucket", "aws keyspaces delete-table", "aws keyspaces delete-keyspace", "aws kms schedule-key-deletion"):
+    for command in (
+        "aws s3api delete-bucket",
+        "aws keyspaces delete-table",
+        "aws keyspaces delete-keyspace",
+        "aws kms schedule-key-deletion",
+    ):
         assert command in GUIDE
         assert any(command in how for how in said)
 

@@ -22,6 +22,7 @@ from moto.cloudformation.parsing import parse_resource as moto_parse
 from moto.cloudformation.parsing import resource_class_from_type as moto_class_of
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.common_models import CloudFormationModel
+from moto.logs.models import LogGroup
 
 from infra.aws.templates import long_form
 
@@ -43,7 +44,16 @@ class Backend(CloudFormationBackend):
 
         return urls  # moto looks for one beside the class's own module
 
-    def create_change_set(self, stack_name: str, change_set_name: str, template: str, parameters: dict[str, str], description: str, change_set_type: str, **more: Any) -> tuple[str, str]:  # type: ignore[override]
+    def create_change_set(
+        self,
+        stack_name: str,
+        change_set_name: str,
+        template: str,
+        parameters: dict[str, str],
+        description: str,
+        change_set_type: str,
+        **more: Any,
+    ) -> tuple[str, str]:  # type: ignore[override]
         body, template = template, json.dumps(_for_moto(long_form(template)))
         there = next((stack for stack in self.stacks.values() if stack.name == stack_name), None)
         if change_set_type == "CREATE" and there and there.status != "REVIEW_IN_PROGRESS":
@@ -51,8 +61,12 @@ class Backend(CloudFormationBackend):
         if change_set_type == "UPDATE" and there and not there.status.endswith("_COMPLETE"):
             raise ValidationError(message=f"Stack:{there.stack_id} is in {there.status} state and can not be updated.")
         if there and there.status == "ROLLBACK_COMPLETE":
-            raise ValidationError(message=f"Stack:{there.stack_id} is in ROLLBACK_COMPLETE state and can not be updated.")
-        ids = super().create_change_set(stack_name, change_set_name, template, parameters, description, change_set_type, **more)
+            raise ValidationError(
+                message=f"Stack:{there.stack_id} is in ROLLBACK_COMPLETE state and can not be updated."
+            )
+        ids = super().create_change_set(
+            stack_name, change_set_name, template, parameters, description, change_set_type, **more
+        )
         if there and change_set_type == "CREATE":  # moto has made a second stack of that name
             del self.stacks[ids[1]]
             self.change_sets[ids[0]].stack = there
@@ -97,7 +111,7 @@ class Backend(CloudFormationBackend):
         self.stacks[stack.stack_id] = stack
         try:
             stack.create_resources()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a resource of moto raises, AWS rolls back
             _fail(stack, "CREATE", error)
             _keep_none(stack)
             stack.resource_map.delete()
@@ -111,7 +125,7 @@ class Backend(CloudFormationBackend):
         before = (str(stack.template), stack.role_arn, dict(stack.parameters), stack.tags)
         try:
             stack.update(change_set.template, None, change_set.parameters, change_set.tags)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             _fail(stack, "UPDATE", error)
             stack.update(*before)
             stack.status = "UPDATE_ROLLBACK_COMPLETE"
@@ -127,7 +141,7 @@ class Backend(CloudFormationBackend):
                 resource["DeletionPolicy"] = "Retain"
         try:
             super().delete_stack(name_or_stack_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self.stacks[stack.stack_id] = stack
             _fail(stack, "DELETE", error)
             stack.status = "DELETE_FAILED"
@@ -203,7 +217,12 @@ class NotMade(CloudFormationModel):
         cls, resource_name: str, cloudformation_json: dict[str, Any], account_id: str, region_name: str, **kwargs: Any
     ) -> NotMade:
         named = [value for key, value in cloudformation_json["Properties"].items() if key.endswith("Name")]
-        made = cls("|".join(named) if named else f"not-made-{kwargs['LogicalId']}".lower(), account_id, region_name, kwargs["LogicalId"])
+        made = cls(
+            "|".join(named) if named else f"not-made-{kwargs['LogicalId']}".lower(),
+            account_id,
+            region_name,
+            kwargs["LogicalId"],
+        )
         if kwargs["ResourceType"] in REF_IS_ARN:
             made.physical_resource_id = made._arn
         return made
@@ -235,7 +254,9 @@ def _looked_up(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, each in value.items():
             if key == "Fn::FindInMap":
-                yield from (part["Ref"] for part in each if isinstance(part, dict) and not part["Ref"].startswith("AWS::"))
+                yield from (
+                    part["Ref"] for part in each if isinstance(part, dict) and not part["Ref"].startswith("AWS::")
+                )
             yield from _looked_up(each)
     elif isinstance(value, list):
         for each in value:
@@ -288,6 +309,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(urls.url_paths, "{0}/$", Response.dispatch)
     patch.setattr(parsing, "resource_class_from_type", _class_of)
     patch.setattr(parsing, "parse_resource", _parse)
+    # AWS's is that of all streams in it.
+    patch.setattr(LogGroup, "get_cfn_attribute", lambda self, name: f"{self.arn}:*")
     # It is given JSON: reading that as YAML takes seconds.
     patch.setattr(Stack, "parse_template", staticmethod(json.loads))
     patch.setattr(ChangeSet, "_parse_template", lambda self: setattr(self, "template_dict", json.loads(self.template)))

@@ -20,7 +20,8 @@ BOTO = "Boto3/1.43.117 md/Botocore#1.43.117 os/linux cfg/retry-mode#legacy app/a
 
 def log(thread: str, method: str, path: str, user_agent: str, **headers: str) -> list[str]:
     """As S3Proxy 4.1.0 writes them."""
-    request = f"ServletApiRequest@26{{ServletContextRequest@64{{GracefulHandler$Request@1b{{{method}@6e4d http://127.0.0.1:5056{path} HTTP/1.1}}}}}}"
+    innermost = f"{method}@6e4d http://127.0.0.1:5056{path} HTTP/1.1"
+    request = f"ServletApiRequest@26{{ServletContextRequest@64{{GracefulHandler$Request@1b{{{innermost}}}}}}}"
     named = {"Host": "127.0.0.1:5056", "User-Agent": user_agent, **headers}
     return [f"{thread} request: {request}", *(f"{thread} header: {name}: {value}" for name, value in named.items())]
 

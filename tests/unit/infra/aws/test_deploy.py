@@ -17,6 +17,7 @@ from infra.aws.destroy import destroy
 from infra.aws.errors import DeclinedError, DeploymentError
 from infra.aws.settings import Settings
 from infra.aws.status import status
+from infra.aws.target import Person, Target
 from infra.aws.templates import Template
 from tests.unit.infra.aws import cloudformation
 from tests.unit.infra.aws.cloudformation import ACCOUNT, REGION, SESSION
@@ -70,6 +71,10 @@ class Account:
     def stacks(self) -> Stacks:
         return Stacks(self.client("cloudformation"), self.said.append, lambda _: self.between())
 
+    def target(self, *bodies: str, **stacks: dict[str, Any]) -> Target:
+        person = Person(self.agree, self.said.append)
+        return Target(settings(**stacks), fixtures(*bodies), self.stacks, self.session, person)
+
     def client(self, service: str) -> Any:
         return self.session.client(service)
 
@@ -78,10 +83,10 @@ class Account:
         return self.answers.pop(0) if self.answers else True
 
     def deploy(self, *bodies: str, makers: Any = None, **stacks: dict[str, Any]) -> dict[str, str]:
-        return deploy(settings(**stacks), fixtures(*bodies), self.stacks, self.agree, self.said.append, makers or {})
+        return deploy(self.target(*bodies, **stacks), makers or {})
 
     def destroy(self) -> None:
-        destroy(settings(), fixtures(STORAGE, ALARMS), self.stacks, self.session, self.agree, self.said.append)
+        destroy(self.target(STORAGE, ALARMS))
 
     def states(self) -> dict[str, str]:
         found = self.client("cloudformation").describe_stacks()["Stacks"]
@@ -175,8 +180,8 @@ def test_a_stack_that_fails_says_why_and_the_next_run_goes_on(account) -> None:
         account.deploy(STORAGE, ALARMS)
     assert str(caught.value).splitlines() == [
         "The stack fs-storage is ROLLBACK_COMPLETE.",
-        "Bucket (AWS::S3::Bucket) could not be created: The requested bucket name is not available. The bucket namespace "
-        "is shared by all users of the system. Please select a different name and try again.",
+        "Bucket (AWS::S3::Bucket) could not be created: The requested bucket name is not available. "
+        "The bucket namespace is shared by all users of the system. Please select a different name and try again.",
     ]
     account.client("s3").delete_bucket(Bucket="fs-lake")
     account.said.clear()
@@ -187,7 +192,10 @@ def test_a_stack_that_fails_says_why_and_the_next_run_goes_on(account) -> None:
 
 def test_a_change_that_fails_is_rolled_back(account) -> None:
     account.deploy(STORAGE, ALARMS)
-    more = MORE_ALARMS.replace("AWS::SQS::Queue\n    Properties: { QueueName: other }", "AWS::S3::Bucket\n    Properties: { BucketName: fs-lake }")
+    more = MORE_ALARMS.replace(
+        "AWS::SQS::Queue\n    Properties: { QueueName: other }",
+        "AWS::S3::Bucket\n    Properties: { BucketName: fs-lake }",
+    )
     with pytest.raises(DeploymentError, match=r"fs-alarms is UPDATE_ROLLBACK_COMPLETE.\nOther .* could not be changed"):
         account.deploy(STORAGE, more)
     account.deploy(STORAGE, MORE_ALARMS)
@@ -198,14 +206,19 @@ def test_a_change_that_fails_is_rolled_back(account) -> None:
 def test_a_run_that_was_killed_before_an_answer_is_taken_up(account) -> None:
     """It leaves a change set, of a stack that has nothing else or of one that is there."""
     made = account.stacks.propose("fs-storage", STORAGE, {"Prefix": "fs"}, {})
-    assert made and account.states() == {"fs-storage": "REVIEW_IN_PROGRESS"}
+    assert made
+    assert account.states() == {"fs-storage": "REVIEW_IN_PROGRESS"}
     account.deploy(STORAGE, ALARMS)
     assert account.states() == {"fs-storage": "CREATE_COMPLETE", "fs-alarms": "CREATE_COMPLETE"}
     account.stacks.propose("fs-alarms", ALARMS, {"Prefix": "fs", "BucketName": "other"}, {})
+    other = {"Prefix": "x", "BucketName": "y"}
     account.client("cloudformation").create_change_set(
-        StackName="fs-alarms", ChangeSetName="someone-elses", TemplateBody=ALARMS, ChangeSetType="UPDATE",
-        Parameters=[{"ParameterKey": "Prefix", "ParameterValue": "x"}, {"ParameterKey": "BucketName", "ParameterValue": "y"}],
-    )  # fmt: skip
+        StackName="fs-alarms",
+        ChangeSetName="someone-elses",
+        TemplateBody=ALARMS,
+        ChangeSetType="UPDATE",
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in other.items()],
+    )
     account.deploy(STORAGE, ALARMS)
     left = account.client("cloudformation").list_change_sets(StackName="fs-alarms")["Summaries"]
     assert [each["ChangeSetName"] for each in left] == ["someone-elses"]
@@ -300,7 +313,9 @@ def test_a_deletion_that_fails_says_why_and_the_next_run_goes_on(account, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Queue, "delete_from_cloudformation_json", in_use)
         patch.setattr(Queue, "delete", in_use, raising=False)
-        with pytest.raises(DeploymentError, match=r"fs-alarms is DELETE_FAILED.\n.* could not be deleted: the queue is in"):
+        with pytest.raises(
+            DeploymentError, match=r"fs-alarms is DELETE_FAILED.\n.* could not be deleted: the queue is in"
+        ):
             account.destroy()
     assert account.states() == {"fs-storage": "CREATE_COMPLETE", "fs-alarms": "DELETE_FAILED"}
     account.destroy()
@@ -311,10 +326,13 @@ def test_destroy_waits_for_clusters(account) -> None:
     account.deploy(STORAGE, ALARMS)
     emr = account.client("emr")
     for bucket in (f"fs-{ACCOUNT}-{REGION}", "another"):
+        master = {"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}
         emr.run_job_flow(
-            Name=f"of {bucket}", ReleaseLabel="emr-7.13.0", Tags=[{"Key": "bucket", "Value": bucket}],
-            Instances={"KeepJobFlowAliveWhenNoSteps": True, "InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]},
-        )  # fmt: skip
+            Name=f"of {bucket}",
+            ReleaseLabel="emr-7.13.0",
+            Tags=[{"Key": "bucket", "Value": bucket}],
+            Instances={"KeepJobFlowAliveWhenNoSteps": True, "InstanceGroups": [master]},
+        )
     with pytest.raises(DeploymentError, match=r"not ended yet: j-\w+ \(of fs-\d+-eu-west-2\)\. Nothing was deleted"):
         account.destroy()
     assert account.asked[2:] == []
@@ -323,7 +341,7 @@ def test_destroy_waits_for_clusters(account) -> None:
 def test_status_shows_states_and_outputs(account) -> None:
     account.deploy(STORAGE)
     account.said.clear()
-    assert status(settings(), fixtures(STORAGE, ALARMS), account.stacks, account.said.append) == {"BucketName": "fs-lake"}
+    assert status(account.target(STORAGE, ALARMS)) == {"BucketName": "fs-lake"}
     assert account.said == [
         f"{'fs-storage':<28} CREATE_COMPLETE",
         "  BucketName = fs-lake",

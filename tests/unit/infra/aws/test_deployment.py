@@ -19,6 +19,7 @@ from infra.aws.cloudformation import Stacks
 from infra.aws.deploy import deploy
 from infra.aws.destroy import destroy, removal
 from infra.aws.settings import Settings
+from infra.aws.target import Person, Target
 from tests.unit.infra.aws import cloudformation
 from tests.unit.infra.aws.cloudformation import ACCOUNT, REGION, SESSION
 
@@ -45,29 +46,51 @@ EVERYTHING = {
     "emr": {"KeyspacesSignIn": "Secret"},
     "monitoring": {"AlarmEmail": "someone@example.org", "MonthlyBudget": 100},
 }
-# What of each type is found by its physical id.
-LOOKS: dict[str, Callable[[Any, str], Any]] = {
-    "AWS::CloudWatch::Dashboard": lambda aws, name: aws("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"],
-    "AWS::EC2::FlowLog": lambda aws, name: aws("ec2").describe_flow_logs(FlowLogIds=[name])["FlowLogs"],
-    "AWS::EC2::RouteTable": lambda aws, name: aws("ec2").describe_route_tables(RouteTableIds=[name])["RouteTables"],
-    "AWS::EC2::SecurityGroup": lambda aws, name: aws("ec2").describe_security_groups(GroupIds=[name])["SecurityGroups"],
-    "AWS::EC2::Subnet": lambda aws, name: aws("ec2").describe_subnets(SubnetIds=[name])["Subnets"],
-    "AWS::EC2::VPC": lambda aws, name: aws("ec2").describe_vpcs(VpcIds=[name])["Vpcs"],
-    "AWS::EC2::VPCEndpoint": lambda aws, name: aws("ec2").describe_vpc_endpoints(VpcEndpointIds=[name])["VpcEndpoints"],
-    "AWS::ECR::Repository": lambda aws, name: aws("ecr").describe_repositories(repositoryNames=[name])["repositories"],
-    "AWS::ECS::Cluster": lambda aws, name: aws("ecs").describe_clusters(clusters=[name])["clusters"],
-    "AWS::ECS::TaskDefinition": lambda aws, name: aws("ecs").describe_task_definition(taskDefinition=name)["taskDefinition"],
-    "AWS::EMR::SecurityConfiguration": lambda aws, name: aws("emr").describe_security_configuration(Name=name)["SecurityConfiguration"],
-    "AWS::Events::Rule": lambda aws, name: aws("events").describe_rule(Name=name)["Arn"],
-    "AWS::IAM::InstanceProfile": lambda aws, name: aws("iam").get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"],
-    "AWS::IAM::ManagedPolicy": lambda aws, name: aws("iam").get_policy(PolicyArn=name)["Policy"],
-    "AWS::IAM::Role": lambda aws, name: aws("iam").get_role(RoleName=name)["Role"],
-    "AWS::KMS::Alias": lambda aws, name: [each for each in aws("kms").list_aliases()["Aliases"] if each["AliasName"] == name and each.get("TargetKeyId")],
-    "AWS::KMS::Key": lambda aws, name: [each for each in aws("kms").list_keys()["Keys"] if each["KeyId"] == name],
-    "AWS::Logs::LogGroup": lambda aws, name: aws("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"],
-    "AWS::S3::Bucket": lambda aws, name: aws("s3").head_bucket(Bucket=name)["ResponseMetadata"],
-    "AWS::SNS::Topic": lambda aws, name: aws("sns").get_topic_attributes(TopicArn=name)["Attributes"],
-}  # fmt: skip
+# What of each type is found by its physical id: the service, its question, under which name it takes the id (one or a
+# list), and where in the answer it is.
+QUESTIONS: dict[str, tuple[str, str, str, str]] = {
+    "AWS::CloudWatch::Dashboard": ("cloudwatch", "get_dashboard", "DashboardName", "DashboardBody"),
+    "AWS::EC2::FlowLog": ("ec2", "describe_flow_logs", "FlowLogIds", "FlowLogs"),
+    "AWS::EC2::RouteTable": ("ec2", "describe_route_tables", "RouteTableIds", "RouteTables"),
+    "AWS::EC2::SecurityGroup": ("ec2", "describe_security_groups", "GroupIds", "SecurityGroups"),
+    "AWS::EC2::Subnet": ("ec2", "describe_subnets", "SubnetIds", "Subnets"),
+    "AWS::EC2::VPC": ("ec2", "describe_vpcs", "VpcIds", "Vpcs"),
+    "AWS::EC2::VPCEndpoint": ("ec2", "describe_vpc_endpoints", "VpcEndpointIds", "VpcEndpoints"),
+    "AWS::ECR::Repository": ("ecr", "describe_repositories", "repositoryNames", "repositories"),
+    "AWS::ECS::Cluster": ("ecs", "describe_clusters", "clusters", "clusters"),
+    "AWS::ECS::TaskDefinition": ("ecs", "describe_task_definition", "taskDefinition", "taskDefinition"),
+    "AWS::EMR::SecurityConfiguration": ("emr", "describe_security_configuration", "Name", "SecurityConfiguration"),
+    "AWS::Events::Rule": ("events", "describe_rule", "Name", "Arn"),
+    "AWS::IAM::InstanceProfile": ("iam", "get_instance_profile", "InstanceProfileName", "InstanceProfile"),
+    "AWS::IAM::ManagedPolicy": ("iam", "get_policy", "PolicyArn", "Policy"),
+    "AWS::IAM::Role": ("iam", "get_role", "RoleName", "Role"),
+    "AWS::Logs::LogGroup": ("logs", "describe_log_groups", "logGroupNamePrefix", "logGroups"),
+    "AWS::S3::Bucket": ("s3", "head_bucket", "Bucket", "ResponseMetadata"),
+    "AWS::SNS::Topic": ("sns", "get_topic_attributes", "TopicArn", "Attributes"),
+}
+
+
+def key_is_there(physical: str) -> bool:
+    return physical in [each["KeyId"] for each in SESSION.client("kms").list_keys()["Keys"]]
+
+
+def alias_is_there(physical: str) -> bool:
+    aliases = SESSION.client("kms").list_aliases()["Aliases"]
+    return physical in [each["AliasName"] for each in aliases if each.get("TargetKeyId")]
+
+
+LOOKS: dict[str, Callable[[str], bool]] = {"AWS::KMS::Alias": alias_is_there, "AWS::KMS::Key": key_is_there}
+
+
+def is_there(kind: str, physical: str) -> bool:
+    if kind in LOOKS:
+        return LOOKS[kind](physical)
+    service, question, name, where = QUESTIONS[kind]
+    one = not name.lower().endswith("s")
+    answer = getattr(SESSION.client(service), question)(**{name: physical if one else [physical]})
+    return bool(answer[where])
+
+
 # Rules have no physical id in moto: they are found in their group.
 RULES = "AWS::EC2::SecurityGroupIngress"
 
@@ -85,9 +108,13 @@ class Deployed:
     def stacks(self) -> Stacks:
         return Stacks(self.session.client("cloudformation"), self.said.append, lambda _: None)
 
+    @property
+    def target(self) -> Target:
+        return Target(self.settings, TEMPLATES, self.stacks, self.session, Person(lambda _: True, self.said.append))
+
     def again(self) -> dict[str, str]:
         self.said.clear()
-        return deploy(self.settings, TEMPLATES, self.stacks, lambda _: True, self.said.append, {})
+        return deploy(self.target, {})
 
     def resources(self) -> Iterator[tuple[str, str, str]]:
         """Logical id, type and physical id of each resource whose condition holds."""
@@ -103,7 +130,14 @@ def existing_vpc(session: boto3.Session) -> dict[str, dict[str, Any]]:
     (vpc,) = ec2.describe_vpcs()["Vpcs"]
     subnets = [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]]
     tables = [each["RouteTableId"] for each in ec2.describe_route_tables()["RouteTables"]]
-    return {"network": {"VpcId": vpc["VpcId"], "VpcCidr": vpc["CidrBlock"], "SubnetIds": subnets[:2], "RouteTableIds": tables}}
+    return {
+        "network": {
+            "VpcId": vpc["VpcId"],
+            "VpcCidr": vpc["CidrBlock"],
+            "SubnetIds": subnets[:2],
+            "RouteTableIds": tables,
+        }
+    }
 
 
 @pytest.fixture(
@@ -115,7 +149,9 @@ def deployed(request) -> Iterator[Deployed]:
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         cloudformation.install(patch)
         session = SESSION
-        settings = Settings(account=ACCOUNT, region=REGION, prefix="fs", cost_centre="data", stacks=request.param(session))
+        settings = Settings(
+            account=ACCOUNT, region=REGION, prefix="fs", cost_centre="data", stacks=request.param(session)
+        )
         here = Deployed(settings, session, [], {})
         here.outputs = here.again()
         yield here
@@ -126,10 +162,10 @@ def test_every_resource_is_there_by_its_own_api(deployed) -> None:
     missing = [
         f"{logical_id} ({kind} {physical})"
         for logical_id, kind, physical in found
-        if kind in LOOKS and not LOOKS[kind](deployed.session.client, physical)
+        if kind in {*LOOKS, *QUESTIONS} and not is_there(kind, physical)
     ]
     assert not missing
-    assert {kind for _, kind, _ in found} - set(LOOKS) - {RULES} <= NOT_CHECKED_HERE
+    assert {kind for _, kind, _ in found} - {*LOOKS, *QUESTIONS, RULES} <= NOT_CHECKED_HERE
 
 
 def test_what_is_not_checked_is_what_moto_does_not_make() -> None:
@@ -141,7 +177,9 @@ def test_what_is_not_checked_is_what_moto_does_not_make() -> None:
 
 
 def test_each_rule_is_in_its_security_group(deployed) -> None:
-    by_name = {logical_id: physical for logical_id, kind, physical in deployed.resources() if kind.endswith("SecurityGroup")}
+    by_name = {
+        logical_id: physical for logical_id, kind, physical in deployed.resources() if kind.endswith("SecurityGroup")
+    }
     rules = [each for each in TEMPLATES[0].resources.values() if each["Type"] == RULES]
     assert rules
     for rule in rules:
@@ -187,7 +225,7 @@ def test_destroying_it_keeps_the_data_and_nothing_else(deployed) -> None:
     if "VpcId" not in (deployed.settings.stacks.get("network") or {}):
         pytest.skip("moto can't delete what the stack network makes of a VPC")
     deployed.said.clear()
-    destroy(deployed.settings, TEMPLATES, deployed.stacks, deployed.session, lambda _: True, deployed.said.append)
+    destroy(deployed.target)
     client = deployed.session.client
     assert client("cloudformation").describe_stacks()["Stacks"] == []
     assert client("iam").list_roles()["Roles"] == []
@@ -195,7 +233,7 @@ def test_destroying_it_keeps_the_data_and_nothing_else(deployed) -> None:
     assert [each["GroupName"] for each in groups] == ["default"]
     bucket, key = deployed.outputs["BucketName"], deployed.outputs["KmsKeyArn"]
     assert client("s3").head_bucket(Bucket=bucket)
-    assert LOOKS["AWS::KMS::Key"](client, key.rpartition("/")[2])
+    assert key_is_there(key.rpartition("/")[2])
     left = [line.removeprefix("  = ") for line in deployed.said[deployed.said.index("Left in the account:") + 1 :: 2]]
     tables = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/fs/"
     assert {f"arn:aws:s3:::{bucket}", key, tables, f"{tables}table/energy_data_features"} <= set(left)

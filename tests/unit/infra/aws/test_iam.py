@@ -1,4 +1,4 @@
-"""The evaluation of IAM policies that the tests of the roles rely on, by the rules and examples of the IAM User Guide."""
+"""The evaluation of IAM policies that the tests of the roles rely on, by the rules of the IAM User Guide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ LAKE = "arn:aws:s3:::lake"
 
 
 def policy(*statements: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", **each} for each in statements]}]
+    return [
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", **each} for each in statements]}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,20 @@ called, or there is a reason for it here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 from moto import mock_aws
 
 from infra.aws import templates
 from infra.aws.cloudformation import Stacks
 from infra.aws.deploy import deploy
 from infra.aws.settings import Settings
+from infra.aws.target import Person, Target
+from infra.aws.templates import Template
 from tests import api_calls
 from tests.api_calls import SEVERAL, Call
 from tests.iam import Policy, actions, decide
@@ -38,9 +40,11 @@ TABLES = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/{PREFIX}/table"
 SYSTEM = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/system_schema/table/tables"
 OTHER_TABLES = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/someone_elses/table"
 TASKS = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
-SUBNET = f"arn:aws:ec2:{REGION}:{ACCOUNT}:subnet"
+EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
+SUBNET = f"{EC2}:subnet"
 # The tags of a cluster when it is asked for, and of one that is there.
-OURS = {"aws:RequestTag/Project": PREFIX, "aws:RequestTag/for-use-with-amazon-emr-managed-policies": "true"}
+EMR_TAG = "for-use-with-amazon-emr-managed-policies"
+OURS = {"aws:RequestTag/Project": PREFIX, f"aws:RequestTag/{EMR_TAG}": "true"}
 OWN = {"aws:ResourceTag/Project": PREFIX}
 ANOTHERS = {"aws:ResourceTag/Project": "another"}
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
@@ -48,6 +52,8 @@ VIA_SECRETS = {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"}
 TO_EMR = {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
 TO_ECS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+IN_ITS_CLUSTER = {"ecs:cluster": f"{TASKS}:cluster/{PREFIX}-simulation"}
+WRITTEN = ("delta", "runs", "metrics")  # by the jobs
 
 
 @dataclass
@@ -77,7 +83,8 @@ def who() -> Iterator[Identities]:
         cloudformation.install(patch)
         settings = Settings(account=ACCOUNT, region=REGION, prefix=PREFIX, cost_centre="data", stacks=STACKS)
         stacks = Stacks(SESSION.client("cloudformation"), lambda _: None, lambda _: None)
-        outputs = deploy(settings, templates.load(), stacks, lambda _: True, lambda _: None, {})
+        person = Person(lambda _: True, lambda _: None)
+        outputs = deploy(Target(settings, templates.load(), stacks, SESSION, person), {})
         roles = {
             "airflow": f"{PREFIX}-airflow",
             "node": f"{PREFIX}-emr-node",
@@ -88,27 +95,45 @@ def who() -> Iterator[Identities]:
         }
         there = {role["RoleName"] for role in SESSION.client("iam").list_roles()["Roles"]}
         assert there == set(roles.values()), "a role that no test knows"
-        found = {name: of_role(role) for name, role in roles.items()}
+        attached = {name: arns for template in templates.load() for name, arns in managed(template, stacks, outputs)}
+        found = {name: [*inline(role), *map(document, attached.get(role, []))] for name, role in roles.items()}
         yield Identities({**found, "reader": [document(outputs["ReaderPolicyArn"])]}, outputs)
 
 
-def of_role(name: str) -> list[Policy]:
+def inline(role: str) -> list[Policy]:
     iam = SESSION.client("iam")
-    inline = iam.list_role_policies(RoleName=name)["PolicyNames"]
-    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-    return [
-        *(parsed(iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"]) for each in inline),
-        *(document(each["PolicyArn"]) for each in attached),
-    ]
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    return [parsed(iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]) for name in names]
+
+
+def managed(template: Template, stacks: Stacks, outputs: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """The managed policies of each role, which moto does not attach: those that the template refers to."""
+    physical = {name: each for name, (_, each) in stacks.resources(f"{PREFIX}-{template.name}").items()}
+    for name, declaration in template.resources.items():
+        if declaration["Type"] == "AWS::IAM::Role" and name in physical:
+            policies = declaration["Properties"].get("ManagedPolicyArns", [])
+            yield physical[name], [{**physical, **outputs}[each] for each in references(policies)]
+
+
+def references(value: Any) -> Iterator[str]:
+    """What is referred to; of an `!If`, whatever there is."""
+    if isinstance(value, dict):
+        yield from (each for key, each in value.items() if key == "Ref" and not each.startswith("AWS::"))
+        value = [each for key, each in value.items() if key != "Ref"]
+    for each in value if isinstance(value, list) else []:
+        yield from references(each)
 
 
 def document(arn: str) -> Policy:
     version = SESSION.client("iam").get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-    return parsed(SESSION.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"])
+    return parsed(
+        SESSION.client("iam").get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+    )
 
 
 def parsed(policy: Any) -> Policy:
-    return dict(json.loads(policy) if isinstance(policy, str) else policy)
+    """moto answers an inline policy of a stack with Python's text of it, where AWS has JSON: YAML is both."""
+    return dict(yaml.safe_load(policy) if isinstance(policy, str) else policy)
 
 
 # What each needs, and nothing that is like it.
@@ -148,7 +173,7 @@ ALLOWED = {
         ("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:airflow-{PREFIX}-Task:log-stream:a", {}),
         ("sqs:SendMessage", f"arn:aws:sqs:{REGION}:999988887777:airflow-celery-1", {}),
         # The load generator's.
-        ("ecs:RunTask", f"{TASKS}:task-definition/{PREFIX}-simulation:7", {"ecs:cluster": f"{TASKS}:cluster/{PREFIX}-simulation"}),
+        ("ecs:RunTask", f"{TASKS}:task-definition/{PREFIX}-simulation:7", IN_ITS_CLUSTER),
         ("ecs:DescribeTasks", f"{TASKS}:task/{PREFIX}-simulation/1", {}),
         ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation", TO_ECS),
     ],
@@ -157,7 +182,7 @@ ALLOWED = {
         ("s3:GetObject", f"{LAKE}/releases/0123/code.zip", {}),
         ("s3:GetObject", f"{LAKE}/Dataset/a.csv", {}),
         ("s3:GetObject", f"{LAKE}/emr/certificates.zip", {}),
-        *((f"s3:{verb}Object", f"{LAKE}/{folder}/a", {}) for verb in ("Get", "Put", "Delete") for folder in ("delta", "runs", "metrics")),
+        *((f"s3:{verb}Object", f"{LAKE}/{each}/a", {}) for verb in ("Get", "Put", "Delete") for each in WRITTEN),
         ("s3:PutObject", f"{LAKE}/elasticmapreduce/j-1/node/i-1/bootstrap-actions/1/stderr.gz", {}),
         ("kms:Decrypt", "{KmsKeyArn}", VIA_S3),
         ("kms:GenerateDataKey", "{KmsKeyArn}", VIA_S3),
@@ -168,8 +193,8 @@ ALLOWED = {
     ],
     "emr": [
         ("ec2:RunInstances", "subnet 0", {}),
-        ("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*", {"aws:RequestTag/for-use-with-amazon-emr-managed-policies": "true"}),
-        ("ec2:TerminateInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-1", {"aws:ResourceTag/for-use-with-amazon-emr-managed-policies": "true"}),
+        ("ec2:RunInstances", f"{EC2}:instance/*", {f"aws:RequestTag/{EMR_TAG}": "true"}),
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {f"aws:ResourceTag/{EMR_TAG}": "true"}),
         ("iam:PassRole", f"{ROLE}/{PREFIX}-emr-node", TO_EC2),
         ("kms:CreateGrant", "{KmsKeyArn}", {"kms:GrantIsForAWSResource": "true"}),
     ],
@@ -221,7 +246,7 @@ DENIED = {
         ("cassandra:Select", f"{OTHER_TABLES}/t", {}),
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "another"}),
         ("ecs:RunTask", f"{TASKS}:task-definition/{PREFIX}-simulation:7", {"ecs:cluster": f"{TASKS}:cluster/another"}),
-        ("ecs:RunTask", f"{TASKS}:task-definition/another:1", {"ecs:cluster": f"{TASKS}:cluster/{PREFIX}-simulation"}),
+        ("ecs:RunTask", f"{TASKS}:task-definition/another:1", IN_ITS_CLUSTER),
         ("ec2:RunInstances", "*", {}),
         ("sts:AssumeRole", f"{ROLE}/admin", {}),
     ],
@@ -249,12 +274,12 @@ DENIED = {
     ],
     "emr": [
         ("ec2:RunInstances", f"{SUBNET}/subnet-elsewhere", {}),
-        ("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*", {}),
-        ("ec2:TerminateInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-1", {}),
+        ("ec2:RunInstances", f"{EC2}:instance/*", {}),
+        ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {}),
         ("iam:PassRole", f"{ROLE}/admin", TO_EC2),
         ("kms:CreateGrant", "{KmsKeyArn}", {"kms:GrantIsForAWSResource": "false"}),
         ("s3:GetObject", f"{LAKE}/delta/a", {}),
-        ("ec2:RunInstances", f"arn:aws:ec2:{REGION}:{ACCOUNT}:key-pair/ssh", {}),
+        ("ec2:RunInstances", f"{EC2}:key-pair/ssh", {}),
     ],
     "simulation": [
         ("cassandra:Modify", f"{TABLES}/energy_data_features", {}),
@@ -305,8 +330,8 @@ def test_no_role_may_do_everything_of_a_service(who) -> None:
         assert not [each for each in actions(policies) if each == "*" or each.endswith(":*")], name
 
 
-# Of the roles whose calls are recorded: what they may do, but were not seen to do on the one-machine stack, and why they
-# may. What is only MWAA's own (the inline policy `environment`) is not among it: there, Airflow is not MWAA.
+# Of the roles whose calls are recorded: what they may do, but were not seen to do on the one-machine stack, and why
+# they may. What is only MWAA's own (the inline policy `environment`) is not among it: there, Airflow is not MWAA.
 NEVER_CALLED = {
     "airflow": {
         "elasticmapreduce:AddTags": "a part of RunJobFlow that EMR asks for by itself",

@@ -63,18 +63,20 @@ def test_the_example_shows_every_parameter_that_can_be_given_with_its_default(tm
         (GOOD.replace("1111", "111"), "account is '11122223333'"),
         (GOOD.replace("eu-west-2", "London"), "region is 'London'"),
         (GOOD.partition("cost")[0], "cost_centre is missing"),
+        (GOOD + "cluster: {core_market: cheap}\n", "cluster.core_market is 'cheap': input should be 'on_demand'"),
+        (GOOD + "cluster: {size: 3}\n", "cluster.size is no setting"),
         (GOOD + "prefix: Feature_Store\n", "prefix is 'Feature_Store': 3 to 24 lower-case letters"),
         (GOOD + "stacks: {netwrk: {}}\n", "'netwrk' is no stack: there are network, storage"),
-        (GOOD + "stacks: {network: {VpcCdr: x}}\n", "stacks.network.VpcCdr is no parameter: network has CreateEndpoints"),
+        (GOOD + "stacks: {network: {VpcCdr: x}}\n", "network.VpcCdr is no parameter: network has CreateEndpoints"),
         (GOOD + "stacks: {network: {Prefix: x}}\n", "stacks.network.Prefix is not given here: it is 'prefix', above"),
-        (GOOD + "stacks: {emr: {VpcId: vpc-1}}\n", "stacks.emr.VpcId is not given here: it is an output of the stack network"),
-        (GOOD + "stacks: {airflow: {PluginsVersion: x}}\n", "is not given here: it follows from the code that is uploaded"),
-        (GOOD + "stacks: {network: {FlowLogDays: often}}\n", "stacks.network.FlowLogDays has to be a number, not 'often'"),
+        (GOOD + "stacks: {emr: {VpcId: vpc-1}}\n", "emr.VpcId is not given here: it is an output of the stack"),
+        (GOOD + "stacks: {airflow: {PluginsVersion: x}}\n", "is not given here: it follows from the code"),
+        (GOOD + "stacks: {network: {FlowLogDays: often}}\n", "network.FlowLogDays has to be a number, not 'often'"),
         (GOOD + "stacks: {network: {FlowLogDays: 2}}\n", "stacks.network.FlowLogDays is 2: it may be 1, 3, 5"),
         (GOOD + "stacks: {network: {VpcCidr: 10}}\n", "stacks.network.VpcCidr has to be a text"),
         (GOOD + "stacks: {network: {VpcCidr: 10.0.0.0/8}}\n", "is '10.0.0.0/8': An IPv4 range of /16 to /26"),
         (GOOD + "stacks: {network: {SubnetIds: subnet-1}}\n", "stacks.network.SubnetIds has to be a list of texts"),
-        (GOOD + "stacks: {network: {Simulation: 'yes'}}\n", "stacks.network.Simulation is 'yes': it may be true, false"),
+        (GOOD + "stacks: {network: {Simulation: 'yes'}}\n", "network.Simulation is 'yes': it may be true, false"),
         (GOOD + "stacks: {storage: {RunDays: 3651}}\n", "stacks.storage.RunDays is 3651: it is from 30 to 3650"),
     ],
 )  # fmt: skip
@@ -93,8 +95,8 @@ def test_every_fault_is_a_line(tmp_path) -> None:
 
 def test_a_parameter_that_nobody_gives_is_missed(tmp_path) -> None:
     body = "Parameters: {Owner: {Type: String, Description: Who.}}\nResources: {}\n"
+    (tmp_path / "s.yaml").write_text(GOOD)
     with pytest.raises(SettingsError, match=r"stacks.one.Owner is missing: Who\."):
-        (tmp_path / "s.yaml").write_text(GOOD)
         settings_of.load(tmp_path / "s.yaml", [templates.parse("one", body)], {})
 
 
@@ -126,10 +128,14 @@ def test_values_are_written_as_cloudformation_takes_them(value: Any, text: str) 
 
 
 def test_a_template_that_is_none_is_refused(tmp_path) -> None:
-    for body, said in (("a: [", "is no YAML"), ("a: 1", "has no Resources"), ("Resources: {A: {}, A: {}}", "A is there twice")):
+    for body, said in (
+        ("a: [", "is no YAML"),
+        ("a: 1", "has no Resources"),
+        ("Resources: {A: {}, A: {}}", "A is there twice"),
+    ):
         with pytest.raises(DeploymentError, match=said):
             templates.parse("one", body)
-    with pytest.raises(DeploymentError, match="one.yaml is missing"):
+    with pytest.raises(DeploymentError, match=r"one\.yaml is missing"):
         templates.load(tmp_path, ["one"])
     (tmp_path / "one.yaml").write_text("Resources: {}\n#" + "x" * templates.MOST_BYTES)
     with pytest.raises(DeploymentError, match="more than the 51,200 bytes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import json
 import re
@@ -19,12 +20,13 @@ from jinja2 import Environment, StrictUndefined
 from moto import mock_aws
 
 from infra import dags, release
-from infra.aws import airflow, certificates, templates, upload
+from infra.aws import airflow, certificates, templates
 from infra.aws.cloudformation import Stacks
 from infra.aws.deploy import deploy
 from infra.aws.errors import DeclinedError, DeploymentError
 from infra.aws.settings import Settings
 from infra.aws.status import status
+from infra.aws.target import Person, Target
 from infra.aws.upload import Upload, variable
 from infra.local.settings import ROOT
 from tests.unit.infra.aws import cloudformation
@@ -44,11 +46,10 @@ class Deployment:
         self.settings = Settings(account=ACCOUNT, region=REGION, prefix="fs", cost_centre="data", stacks=stacks)
         self.said: list[str] = []
         self.agrees = True
-        self.upload = Upload(self.settings, SESSION, self.said.append, root)
-
-    @property
-    def stacks(self) -> Stacks:
-        return Stacks(SESSION.client("cloudformation"), self.said.append, lambda _: None)
+        stacks_there = Stacks(SESSION.client("cloudformation"), self.said.append, lambda _: None)
+        person = Person(lambda _: self.agrees, self.said.append)
+        self.target = Target(self.settings, TEMPLATES, stacks_there, SESSION, person)
+        self.upload = Upload(self.target, root)
 
     def deploy(self) -> dict[str, str]:
         def versions(outputs: Mapping[str, str]) -> Mapping[str, str]:
@@ -57,20 +58,24 @@ class Deployment:
             )
             return self.upload.makers()["airflow"](outputs)
 
-        outputs = deploy(self.settings, TEMPLATES, self.stacks, lambda _: True, self.said.append, {"airflow": versions})
+        outputs = deploy(self.target, {"airflow": versions})
         SESSION.client("secretsmanager").create_secret(Name=VARIABLE_SECRET)  # moto passes over that of the stack
         self.said.clear()
         return outputs
 
     def run(self) -> None:
         self.said.clear()
-        self.upload.run(TEMPLATES, self.stacks, lambda _: self.agrees)
+        self.upload.run()
 
     def variable(self) -> dict[str, Any]:
         secret = SESSION.client("secretsmanager").get_secret_value(SecretId=VARIABLE_SECRET)["SecretString"]
         return dict(json.loads(secret))
 
-    def keys(self) -> set[str]:
+    def variable_versions(self) -> list[str]:
+        versions = SESSION.client("secretsmanager").list_secret_version_ids(SecretId=VARIABLE_SECRET)["Versions"]
+        return [each["VersionId"] for each in versions]
+
+    def objects(self) -> set[str]:
         listed = SESSION.client("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])
         return {entry["Key"] for entry in listed}
 
@@ -134,7 +139,7 @@ def test_a_self_hosted_airflow_gets_a_release_and_its_settings(root) -> None:
     here = Deployment(root)
     outputs = here.deploy()
     here.run()
-    assert here.keys() == {"releases/0123abcd/SHA256SUMS", certificates.KEY}
+    assert here.objects() == {"releases/0123abcd/SHA256SUMS", certificates.KEY}
     assert here.variable() == variable(here.settings, outputs, "0123abcd")
     assert here.said[0] == f"release: s3://{BUCKET}/releases/0123abcd"
     assert here.said[-1].startswith("Your Airflow needs the pool once: `airflow pools set feature_store_lake 1 ")
@@ -143,7 +148,7 @@ def test_a_self_hosted_airflow_gets_a_release_and_its_settings(root) -> None:
 def test_a_managed_airflow_gets_everything_while_it_is_deployed(root, mwaa) -> None:
     here = Deployment(root, **MANAGED)
     here.deploy()
-    assert here.keys() == {"airflow/plugins.zip", "airflow/requirements.txt", "airflow/dags/daily.py"}
+    assert here.objects() == {"airflow/plugins.zip", "airflow/requirements.txt", "airflow/dags/daily.py"}
     versions = {
         each["Key"]: each["VersionId"] for each in SESSION.client("s3").list_object_versions(Bucket=BUCKET)["Versions"]
     }
@@ -163,11 +168,11 @@ def test_a_second_upload_changes_nothing(root, mwaa) -> None:
     pool_made(mwaa)
     here.run()
     before = SESSION.client("s3").list_object_versions(Bucket=BUCKET)["Versions"]
-    secret = SESSION.client("secretsmanager").list_secret_version_ids(SecretId=VARIABLE_SECRET)["Versions"]
+    secret = here.variable_versions()
     pool_there(mwaa)
     here.run()
     assert SESSION.client("s3").list_object_versions(Bucket=BUCKET)["Versions"] == before
-    assert SESSION.client("secretsmanager").list_secret_version_ids(SecretId=VARIABLE_SECRET)["Versions"] == secret
+    assert here.variable_versions() == secret
     assert not [line for line in here.said if line.startswith(("uploaded", "removed", "made"))]
 
 
@@ -182,7 +187,7 @@ def test_what_has_changed_comes_into_use_and_what_is_gone_goes(root, mwaa) -> No
     after = here.parameters()
     assert after["PluginsVersion"] != before["PluginsVersion"]
     assert after["RequirementsVersion"] == before["RequirementsVersion"]
-    assert {key for key in here.keys() if key.startswith(airflow.DAGS)} == {"airflow/dags/nightly.py"}
+    assert {key for key in here.objects() if key.startswith(airflow.DAGS)} == {"airflow/dags/nightly.py"}
     assert f"removed: s3://{BUCKET}/airflow/dags/daily.py" in here.said
 
 
@@ -218,7 +223,7 @@ def test_status_says_which_release_is_in_use(root, mwaa) -> None:
     for release_in_use in ("none yet: `make upload`", "0123abcd"):
         here.said.clear()
         mwaa.add_response("get_environment", {"Environment": {"Status": "AVAILABLE"}}, {"Name": "fs"})
-        here.upload.say_what_is_in_use(status(here.settings, TEMPLATES, here.stacks, here.said.append))
+        here.upload.say_what_is_in_use(status(here.target))
         assert here.said[-2:] == [f"release in use: {release_in_use}", "Amazon MWAA fs: AVAILABLE"]
         pool_there(mwaa)
         here.run()
@@ -260,9 +265,12 @@ def test_the_variable_has_what_the_dags_and_the_clusters_ask_of_it(root) -> None
         for file in (ROOT / folder).rglob("*")
         if file.suffix in (".py", ".json") and "__pycache__" not in file.parts
     )
-    asked = set(re.findall(r"var\.json\.feature_store\.([\w.]+)", texts)) | set(re.findall(r'\bsetting\("([\w.]+)"\)', texts))
+    asked = set(re.findall(r"var\.json\.feature_store\.([\w.]+)(?=[^\w.(])", texts)) - {"get"}
+    asked |= set(re.findall(r'\bsetting\("([\w.]+)"\)', texts))
     assert {"bucket", "keyspaces.host", "poll_seconds"} <= asked
-    render = Environment(undefined=StrictUndefined).from_string  # noqa: S701 - no page
+    optional = set(re.findall(r"var\.json\.feature_store\.get\('(\w+)'", texts))
+    assert optional - set(made) <= {"backfill"}  # how large its chunks are: whoever wants others puts it in
+    render = Environment(undefined=StrictUndefined).from_string
     for path in asked:
         render(f"{{{{ v.{path} }}}}").render(v=made)
 
@@ -314,9 +322,9 @@ def test_wheels_are_fetched_by_their_hashes_and_once(tmp_path, monkeypatch) -> N
         packed.writestr("tiny-1.0.dist-info/RECORD", "")
     locked = tmp_path / "requirements.txt"
     locked.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(DeploymentError, match="The packages of .* can't be fetched: "):
+    with pytest.raises(DeploymentError, match=r"The packages of .* can't be fetched: "):
         airflow.fetch_wheels(tmp_path / "wheels", locked)
-    locked.write_text(f"tiny==1.0 --hash=sha256:{upload.hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    locked.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
     assert set(airflow.fetch_wheels(tmp_path / "wheels", locked)) == {wheel.name}
     wheel.unlink()
     assert set(airflow.fetch_wheels(tmp_path / "wheels", locked)) == {wheel.name}
