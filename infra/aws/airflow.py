@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,8 +21,7 @@ PYTHON = "3.12"  # of MWAA's image
 # network has no way to one.
 PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
 # MWAA's image is Amazon Linux 2023, with glibc 2.34.
-PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux_2_5")
-MACHINE = "x86_64"
+PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(5, 35)] + ["manylinux2014_x86_64"]
 FETCH = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}")
 DAGS, PLUGINS, REQUIREMENTS_KEY = "airflow/dags/", "airflow/plugins.zip", "airflow/requirements.txt"
 
@@ -65,8 +65,9 @@ def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
     place = folder / hashlib.sha256(locked.read_bytes()).hexdigest()[:20]
     if not place.is_dir():
         part = folder / ".part"
-        part.mkdir(parents=True, exist_ok=True)
-        platforms = [f"--platform={name}_{MACHINE}" for name in PLATFORMS]
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        platforms = [f"--platform={name}" for name in PLATFORMS]
         done = subprocess.run(
             [sys.executable, "-m", "pip", "download", *FETCH, *platforms, f"--dest={part}", f"--requirement={locked}"],
             capture_output=True,
