@@ -7,12 +7,14 @@ called, or there is a reason for it here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment, StrictUndefined
 from moto import mock_aws
 
 from infra.aws import templates
@@ -21,6 +23,8 @@ from infra.aws.deploy import deploy
 from infra.aws.settings import Settings
 from infra.aws.target import Person, Target
 from infra.aws.templates import Template
+from infra.aws.upload import variable
+from infra.local.settings import ROOT
 from tests import api_calls
 from tests.api_calls import SEVERAL, Call
 from tests.iam import Policy, actions, decide
@@ -62,6 +66,7 @@ class Identities:
 
     policies: dict[str, list[Policy]]
     outputs: dict[str, str]
+    settings: Settings
 
     def decide(self, who: str, action: str, resource: str, context: Mapping[str, str] | None = None) -> str:
         return decide(self.policies[who], action, self.filled(resource), context)
@@ -97,7 +102,7 @@ def who() -> Iterator[Identities]:
         assert there == set(roles.values()), "a role that no test knows"
         attached = {name: arns for template in templates.load() for name, arns in managed(template, stacks, outputs)}
         found = {name: [*inline(role), *map(document, attached.get(role, []))] for name, role in roles.items()}
-        yield Identities({**found, "reader": [document(outputs["ReaderPolicyArn"])]}, outputs)
+        yield Identities({**found, "reader": [document(outputs["ReaderPolicyArn"])]}, outputs, settings)
 
 
 def inline(role: str) -> list[Policy]:
@@ -323,6 +328,29 @@ def test_what_is_needed_is_allowed(who, name, action, resource, context) -> None
 @pytest.mark.parametrize(("name", "action", "resource", "context"), cases(DENIED))
 def test_what_is_not_needed_is_not_allowed(who, name, action, resource, context) -> None:
     assert who.decide(name, action, resource, context) != "allowed"
+
+
+def test_the_cluster_that_the_dags_ask_for_is_one_that_airflow_may_make(who) -> None:
+    """EMR/cluster.json, rendered with the Variable that the upload stores: tags, roles, name and security groups."""
+    made = variable(who.settings, who.outputs, "0123abcd")
+    text = (ROOT / "EMR" / "cluster.json").read_text()
+    context = {
+        "var": {"json": {"feature_store": made}},
+        "dag": {"dag_id": "daily"},
+        "run_id": "manual__1",
+        "dag_run": {"run_type": "manual"},
+        "params": {"cluster_size": "small"},
+    }
+    request = json.loads(Environment(undefined=StrictUndefined).from_string(text).render(context))
+    tags = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in request["Tags"]}
+    assert who.decide("airflow", "elasticmapreduce:RunJobFlow", "*", tags) == "allowed"
+    assert who.decide("airflow", "elasticmapreduce:AddTags", CLUSTER, tags) == "allowed"
+    roles = {"ServiceRole": TO_EMR, "JobFlowRole": TO_EC2}
+    for name, service in roles.items():
+        assert who.decide("airflow", "iam:PassRole", f"{ROLE}/{request[name]}", service) == "allowed"
+    monitoring = next(template for template in templates.load() if template.name == "monitoring")
+    (pattern,) = monitoring.resources["ClusterFailed"]["Properties"]["EventPattern"]["detail"]["name"]
+    assert request["Name"].startswith(pattern["prefix"]["Fn::Sub"].replace("${Prefix}", PREFIX))
 
 
 def test_no_role_may_do_everything_of_a_service(who) -> None:
