@@ -202,7 +202,7 @@ class Stacks:
         said = None
         while stack := self.find(name):
             state: str = stack["StackStatus"]
-            if state == REVIEW or not state.endswith("_IN_PROGRESS"):
+            if not state.endswith("_IN_PROGRESS") or (state == REVIEW and not before):
                 return state
             if state != said:
                 self._say(f"{stack['StackName']}: {state.lower().replace('_', ' ')}")
@@ -223,7 +223,9 @@ class Stacks:
             if status not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
                 break
             self._sleep(POLL_SECONDS)
-        proposal = Proposal(name, arn, creates, tuple(_change(each) for page in pages for each in page["Changes"]))
+        proposal = Proposal(
+            name, arn, creates, tuple(_change(each) for page in pages for each in page.get("Changes", []))
+        )
         if status == "CREATE_COMPLETE":
             return proposal
         reason = pages[0].get("StatusReason", "it gives no reason")
