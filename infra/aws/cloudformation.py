@@ -185,7 +185,7 @@ class Stacks:
         before = self._mark(arn)
         self._client.delete_stack(StackName=arn)
         state = self._settle(arn, before)
-        if state not in (None, "DELETE_COMPLETE"):
+        if state and state != "DELETE_COMPLETE":
             raise DeploymentError(self._failure(arn, state, before))
 
     def _mark(self, name: str) -> _Mark:

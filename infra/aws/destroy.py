@@ -16,6 +16,7 @@ from infra.aws.target import Target
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_emr import EMRClient
+    from mypy_boto3_emr.literals import ClusterStateType
 
 # How each kind of thing that is kept can be removed too, by its ARN. Of no other kind is anything kept.
 REMOVALS = {
@@ -36,7 +37,7 @@ REMOVALS = {
         "`aws logs delete-log-group --log-group-name {name}`"
     ),
 }
-LIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
+LIVE: tuple[ClusterStateType, ...] = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING", "TERMINATING")
 
 
 @dataclass(frozen=True)

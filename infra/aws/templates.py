@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 
 from infra.aws.errors import DeploymentError
+
+if TYPE_CHECKING:
+    from yaml import SafeLoader
+else:
+    # The templates are 2,000 lines: in Python alone it takes two seconds to read them.
+    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 TEMPLATES = Path(__file__).with_name("templates")
 # A stack takes the outputs of those before it.
@@ -21,11 +27,7 @@ KEPT = {"Retain", "RetainExceptOnCreate", "Snapshot"}
 Declaration: TypeAlias = Mapping[str, Any]  # of a parameter or a resource, as the template has it
 
 
-# The templates are 2,000 lines: in Python alone it takes two seconds to read them.
-_SafeLoader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class UniqueKeyLoader(_SafeLoader):
+class UniqueKeyLoader(SafeLoader):
     """YAML as it is meant: a key that is there twice in a mapping is a mistake, not the second of them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -39,7 +39,7 @@ class S3:
                 connect_timeout=2,
                 read_timeout=10,
                 retries={"mode": "standard", "total_max_attempts": 2},
-                user_agent_appid="node",
+                user_agent_extra="app/node",  # whose role EMR does this with
             ),
         )
 

@@ -78,7 +78,7 @@ for file in sys.argv[1:]:
 DEFERRED = """
 import sys
 from airflow.dag_processing.dagbag import DagBag
-(dag,) = DagBag(sys.argv[1], include_examples=False).dags.values()
+(dag,) = DagBag(sys.argv[1]).dags.values()
 flags = ("defers", "deferrable")
 print(*(sorted(task.task_id for task in dag.tasks if getattr(task, flag, False)) for flag in flags))
 """
@@ -203,7 +203,13 @@ def test_all_that_wait_do_so_as_airflow_is_set(tmp_path, deferrable) -> None:
     told = {"AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": deferrable} if deferrable else {}
     done = subprocess.run(
         [sys.executable, "-c", DEFERRED, str(ROOT / "dags" / "feature_store_daily.py")],
-        env={"PATH": "", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}", "AIRFLOW_HOME": str(tmp_path), **told},
+        env={
+            "PATH": "",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            **told,
+        },
         capture_output=True,
         text=True,
         check=False,

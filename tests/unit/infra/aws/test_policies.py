@@ -49,8 +49,8 @@ SUBNET = f"{EC2}:subnet"
 # The tags of a cluster when it is asked for, and of one that is there.
 EMR_TAG = "for-use-with-amazon-emr-managed-policies"
 OURS = {"aws:RequestTag/Project": PREFIX, f"aws:RequestTag/{EMR_TAG}": "true"}
-OWN = {"aws:ResourceTag/Project": PREFIX}
-ANOTHERS = {"aws:ResourceTag/Project": "another"}
+OWN = {"elasticmapreduce:ResourceTag/Project": PREFIX}
+ANOTHERS = {"elasticmapreduce:ResourceTag/Project": "another"}
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
 VIA_SECRETS = {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"}
 TO_EMR = {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}
