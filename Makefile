@@ -58,9 +58,14 @@ format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)
 	@.venv/bin/ruff format --quiet $(SOURCES)
 
+# What a node of EMR is: the versions are the same for each architecture, a test says so.
+NODE := --python-version 3.11 --python-platform aarch64-manylinux_2_34
+
 lock: setup ## resolve the dependencies anew into requirements.lock
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
+	@.venv/bin/uv pip compile --quiet --group node --constraint requirements.lock $(NODE) --only-binary :all: \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
 
 clean: stop ## remove the stack's data, the environment and the caches
 	@rm -rf .venv .cache .local build
