@@ -103,6 +103,8 @@ def check_run_job_flow(request: Mapping[str, Any]) -> Settings:
         _only(INSTANCE_GROUP, group, "InstanceGroups")
     for fleet in instances.get("InstanceFleets", []):
         _only(INSTANCE_FLEET, fleet, "InstanceFleets")
+        if not fleet.get("InstanceTypeConfigs"):
+            raise ValidationException("An instance fleet needs InstanceTypeConfigs.")
     if "InstanceFleets" in instances and "InstanceGroups" in instances:
         raise ValidationException("Instance groups and instance fleets are mutually exclusive.")
     for application in request.get("Applications", []):
@@ -133,7 +135,9 @@ def check_steps(steps: Iterable[Mapping[str, Any]]) -> None:
 
 def check_scaling(policy: Mapping[str, Any], of_fleets: bool) -> None:
     """Check a ManagedScalingPolicy: one machine does not scale, but EMR would refuse limits that can't be."""
-    limits = policy["ComputeLimits"]
+    limits = policy.get("ComputeLimits", {})
+    if missing := {"UnitType", "MinimumCapacityUnits", "MaximumCapacityUnits"} - limits.keys():
+        raise ValidationException(f"A ManagedScalingPolicy needs {min(missing)}.")
     if (limits["UnitType"] == "InstanceFleetUnits") != of_fleets:
         raise ValidationException(f"UnitType {limits['UnitType']} does not go with how the instances are given.")
     bounds = limits["MinimumCapacityUnits"], limits["MaximumCapacityUnits"]
@@ -146,7 +150,7 @@ def as_groups(fleets: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return groups, as moto's parsed requests have them: it knows no fleets. Of each fleet its first type is taken."""
     return [
         {
-            "name": fleet["Name"],
+            "name": fleet.get("Name", ""),
             "instance_role": fleet["InstanceFleetType"],
             "instance_type": fleet["InstanceTypeConfigs"][0]["InstanceType"],
             "instance_count": fleet.get("TargetOnDemandCapacity", 0) + fleet.get("TargetSpotCapacity", 0),
