@@ -24,7 +24,8 @@ from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
 from feature_store.function import Type
 from feature_store.sync import cells
-from feature_store.sync.online_table import Key, Upsert
+from feature_store.sync.cells import Key
+from feature_store.sync.online_table import Upsert
 from feature_store.view import FeatureView
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Changes:
 
     def keys_gone(self) -> Iterator[Key]:
         """The keys to delete, encoded."""
-        for entity, day in cells.rows(self.gone, self.view.keys):
-            yield entity or b"", day or b""
+        return map(cells.key, cells.rows(self.gone, self.view.keys))
 
 
 class Features:
