@@ -279,7 +279,7 @@ def test_a_row_that_the_server_refuses_is_named(store: Store, monkeypatch: pytes
     to_send = cells.to_send
 
     def poisoned(row: cells.Row, there: cells.Row | None) -> bytes:
-        entity, of, third, *others = cells.split(row)
+        entity, of, _third, *others = cells.split(row)
         return cells.values(entity, of, b"no double", *others) if entity == b"A" else to_send(row, there)
 
     with monkeypatch.context() as broken:
