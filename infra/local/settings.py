@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import secrets
+import socket
 import string
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +56,17 @@ class Ports:
             if not text.isdecimal() or not 0 < int(text) < 65536:
                 raise StackError(f"{name}={text!r} is not a port: give a number from 1 to 65535, or unset {name}.")
             found[field.name] = int(text)
+        return cls(**found)
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports on which nothing listens, no two the same: all are held at once while they are looked for."""
+        with ExitStack() as held:
+            found = {}
+            for field in fields(cls):
+                probe = held.enter_context(socket.socket())
+                probe.bind((HOST, 0))
+                found[field.name] = probe.getsockname()[1]
         return cls(**found)
 
 

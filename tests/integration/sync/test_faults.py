@@ -27,11 +27,11 @@ from feature_store import endpoint
 from feature_store.sync import cells
 from feature_store.sync.wire import Request, Wire
 from infra.local.cassandra import tls
-from infra.local.settings import HOST, ROOT, Stack
+from infra.local.settings import HOST, ROOT, Ports, Stack
 from spark_jobs.errors import JobError
 from tests.integration.conftest import RunningCassandra
 from tests.integration.sync.conftest import Store, connect, day, features, server, store_of
-from tests.support import free_ports, serving
+from tests.support import serving
 
 pytestmark = pytest.mark.integration
 
@@ -166,7 +166,7 @@ def test_connections_are_reset(cassandra: RunningCassandra, store: Store) -> Non
 
 def test_a_server_that_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.lake.put(features(["A"], [day(0)]))
-    monkeypatch.setenv("KEYSPACES_PORT", str(free_ports().keyspaces_port))
+    monkeypatch.setenv("KEYSPACES_PORT", str(Ports.free().keyspaces_port))
     with pytest.raises(JobError, match=r"No connection to Keyspaces at 127\.0\.0\.1:\d+: .*[Rr]efused"):
         store.sync(str(day(0)))
     assert store.known == {}

@@ -269,10 +269,9 @@ class TestConnection:
     def test_a_server_that_is_not_there_is_given_up_soon(self, bucket: Bucket, tmp_path: Path, monkeypatch) -> None:
         """A port that nobody listens at, with the driver itself."""
         from infra.local.cassandra import tls
-        from infra.local.settings import HOST, Stack
-        from tests.support import free_ports
+        from infra.local.settings import HOST, Ports, Stack
 
-        stack = Stack(tmp_path, free_ports())
+        stack = Stack(tmp_path, Ports.free())
         tls.ensure_certificate(stack)
         for name in ("a", "b"):
             bucket.client.put_object(Bucket="lake", Key=f"{AUTHORITIES}/{name}.pem", Body=stack.ca.read_bytes())
