@@ -31,12 +31,13 @@ NUMBERS = {Type.INT: ">i4", Type.BIGINT: ">i8", Type.DOUBLE: ">f8", Type.DATE: "
 AT_A_TIME = 4096  # rows: few enough that they stay in the processor's cache
 
 
-def rows(table: pa.Table, columns: Sequence[Column]) -> Iterator[Row]:
+def rows(table: pa.Table, columns: Sequence[Column], null: bytes = NULL) -> Iterator[Row]:
     """Encode the columns of a table, row by row.
 
     Args:
         table: with a column of each name, of the type that Arrow has for it.
         columns: which, in the order in which the rows are to have them.
+        null: what a null becomes: NULL, or UNSET in rows that are only sent, to where nothing is.
     """
     alike = [list(run) for _, run in groupby(columns, lambda column: column.type is Type.TEXT)]
     for start in range(0, table.num_rows, AT_A_TIME):
@@ -45,9 +46,9 @@ def rows(table: pa.Table, columns: Sequence[Column]) -> Iterator[Row]:
             piece
             for run in alike
             for piece in (
-                [_texts(part.column(column.name)) for column in run]
+                [_texts(part.column(column.name), null) for column in run]
                 if run[0].type is Type.TEXT
-                else [_numbers(part, run)]
+                else [_numbers(part, run, null)]
             )
         ]
         yield from map(b"".join, zip(*pieces, strict=True))
@@ -142,11 +143,12 @@ def by_entity(table: pa.Table, entity: str, columns: Sequence[Column]) -> Iterat
         yield key(of_one[0])[0], of_one
 
 
-def _texts(column: pa.ChunkedArray) -> list[bytes]:
-    return [values(text) for text in column.cast(pa.binary()).to_pylist()]
+def _texts(column: pa.ChunkedArray, null: bytes) -> list[bytes]:
+    pack = LENGTH.pack
+    return [null if text is None else pack(len(text)) + text for text in column.cast(pa.binary()).to_pylist()]
 
 
-def _numbers(table: pa.Table, columns: Sequence[Column]) -> list[bytes]:
+def _numbers(table: pa.Table, columns: Sequence[Column], null: bytes) -> list[bytes]:
     """Encode columns of numbers, next to each other in a row, all at once: what is null is cut out at the end."""
     kinds = [np.dtype(NUMBERS[column.type]) for column in columns]
     layout = np.dtype([(f"{what}{place}", kind) for place, of in enumerate(kinds) for what, kind in _cell(of)])
@@ -160,7 +162,7 @@ def _numbers(table: pa.Table, columns: Sequence[Column]) -> list[bytes]:
             if kept is None:
                 kept = np.ones((table.num_rows, layout.itemsize), np.bool_)
             nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
-            made[f"length{place}"][nulls] = -1
+            made[f"length{place}"][nulls] = LENGTH.unpack(null)[0]
             begin = int(layout.fields[f"value{place}"][1]) if layout.fields else 0
             kept[nulls, begin : begin + kind.itemsize] = False
     if kept is None:

@@ -65,9 +65,9 @@ class Changes:
 
     def upserts(self) -> Iterator[Upsert]:
         """The rows to write, encoded."""
-        new = cells.rows(self.rows, self.view.columns)
         if WAS + self.view.entity not in self.rows.column_names:
-            return (Upsert(row, None) for row in new)
+            return (Upsert(row, None) for row in cells.rows(self.rows, self.view.columns, cells.UNSET))
+        new = cells.rows(self.rows, self.view.columns)
         was = self.rows.select([WAS + column.name for column in self.view.columns])
         old = cells.rows(was.rename_columns([column.name for column in self.view.columns]), self.view.columns)
         return (Upsert(*pair) for pair in zip(new, old, strict=True))
