@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from infra.dags import VARIABLE
 from infra.local.files import write_private
 from infra.local.settings import HOST, REGION, ROOT, VENV, Stack, StackError
 
@@ -26,7 +27,6 @@ COMMANDS = {
     "airflow-dag-processor": ["dag-processor"],
     "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
 }
-VARIABLE = "feature_store"
 
 
 def home(stack: Stack) -> Path:

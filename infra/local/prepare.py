@@ -12,6 +12,7 @@ import boto3
 
 from feature_store import online
 from infra import release
+from infra.dags import DAGS, POOL, POOL_DESCRIPTION, POOL_SLOTS
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
 from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
@@ -19,8 +20,6 @@ from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NA
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-DAGS = ("feature_store_daily", "feature_store_backfill", "feature_store_sweeper")
-POOL = "feature_store_lake"
 DAGS_PARSED_WITHIN = 120.0  # seconds; a cold dag-processor on two busy cores was seen to take 40
 
 
@@ -114,7 +113,7 @@ def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
 
 def _make_dags_ready(stack: Stack) -> None:
     api = AirflowApi(stack.airflow_url)
-    api.ensure_pool(POOL, 1, "Delta on S3 has one writer at a time")
+    api.ensure_pool(POOL, POOL_SLOTS, POOL_DESCRIPTION)
     deadline = time.monotonic() + DAGS_PARSED_WITHIN
     while missing := set(DAGS) - api.dags():
         if errors := api.import_errors():
