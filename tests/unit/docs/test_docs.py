@@ -14,7 +14,17 @@ pytestmark = pytest.mark.unit
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("CHANGELOG.md")])
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
 # Made by a run, or named as a thing of the bucket and not of the repository.
-NOT_FILES = (".local/", "build/", "Dataset/", "path/to/", "releases/", "runs/", "elasticmapreduce/", "delta/", "metrics/")
+NOT_FILES = (
+    ".local/",
+    "build/",
+    "Dataset/",
+    "path/to/",
+    "releases/",
+    "runs/",
+    "elasticmapreduce/",
+    "delta/",
+    "metrics/",
+)
 
 
 def relative(path: object) -> str:
