@@ -56,7 +56,7 @@ lint: setup ## ruff, mypy, shellcheck, hadolint, the compose file, licences, sec
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
-	@.venv/bin/hadolint infra/images/*Dockerfile
+	@.venv/bin/hadolint $(shell git ls-files "*Dockerfile")
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
 	@.venv/bin/pip-licenses >/dev/null
 	@$(MAKE) -s secret-scan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,10 @@ from infra.local import parts
 from infra.local.settings import ROOT
 
 COMPOSE = ROOT / "docker-compose.yaml"
-DOCKERFILES = sorted((ROOT / "infra" / "images").glob("*Dockerfile"))
+# Wherever they are.
+DOCKERFILES = [
+    ROOT / path for path in subprocess.check_output(["git", "ls-files", "*Dockerfile"], cwd=ROOT, text=True).split()
+]
 EXAMPLE = ROOT / ".env.example"
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}")

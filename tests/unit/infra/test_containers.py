@@ -134,7 +134,11 @@ def test_the_file_is_one_of_the_compose_specification(compose: containers.Compos
     assert "'read-only' was unexpected" in refused.stdout
 
 
-@pytest.mark.parametrize("file", containers.DOCKERFILES, ids=lambda file: file.name)
+def test_there_are_dockerfiles() -> None:
+    assert STACK in containers.DOCKERFILES
+
+
+@pytest.mark.parametrize("file", containers.DOCKERFILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_the_dockerfiles_keep_every_rule(file: Path) -> None:
     assert containers.dockerfile_faults(file.read_text()) == []
     subprocess.run([HADOLINT, file], check=True)
