@@ -4,7 +4,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 SOURCES := feature_store spark_jobs plugins dags infra tests benchmarks
 
-.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill bench lint format lock clean
+.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill bench lint secret-scan sbom audit format lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,13 +56,29 @@ drill: setup ## the lifecycle faults, one by one, through Airflow
 bench: setup ## what is measured, beside other ways: a table and build/bench/NAME.json (BENCH=features)
 	@$(PY) -m benchmarks $$BENCH
 
-lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; cfn-lint and checkov over the templates
+# All that is committed but pictures and locks; the name of a secret is none, and a fake one says `pragma: allowlist secret`.
+FILES = $(shell git ls-files -- ':!*.png' ':!*.svg' ':!*.lock')
+
+lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; templates, Dockerfile, compose file; licences, secrets
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
 	@.venv/bin/cfn-lint infra/aws/templates/*.yaml
 	@$(CHECKOV)/bin/checkov --directory infra/aws/templates --framework cloudformation --quiet --compact --skip-download
+	@.venv/bin/hadolint $(shell git ls-files "*Dockerfile")
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
+	@.venv/bin/pip-licenses >/dev/null
+	@$(MAKE) -s secret-scan
+
+secret-scan: # a part of lint
+	@.venv/bin/detect-secrets-hook --exclude-secrets '^feature-store/keyspaces$$' $(FILES)
+
+sbom: setup ## the bill of materials: every package and jar, as build/sbom.json
+	@$(PY) -m infra.sbom
+
+audit: setup ## known vulnerabilities of the packages; fails where their public database is out of reach
+	@.venv/bin/pip-audit --strict --disable-pip --requirement requirements.lock
 
 format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)

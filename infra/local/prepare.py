@@ -15,7 +15,7 @@ from infra import release
 from infra.dags import DAGS, POOL, POOL_DESCRIPTION, POOL_SLOTS
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
+from infra.local.settings import BUCKET, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -69,14 +69,14 @@ def install_node(stack: Stack, release_uri: str) -> None:
 def bootstrap_arguments(stack: Stack, release_uri: str) -> list[str]:
     """List the bootstrap script's arguments, as EMR/cluster.json gives them."""
     port = str(stack.ports.keyspaces_port)
-    where = ["--keyspaces-host", HOST, "--keyspaces-port", port, "--region", REGION]
+    where = ["--keyspaces-host", stack.hosts.keyspaces_host, "--keyspaces-port", port, "--region", REGION]
     return ["--release", release_uri, "--secret", SECRET_NAME, *where]
 
 
 def connect_online(stack: Stack) -> online.Connection:
     """Connect to the stack's online store as its ordinary role; OnlineError where it can't be had."""
     return online.connect(
-        host=HOST,
+        host=stack.hosts.keyspaces_host,
         port=stack.ports.keyspaces_port,
         username=stack.secrets.keyspaces_username,
         password=stack.secrets.keyspaces_password,
@@ -97,7 +97,7 @@ def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
         "region": REGION,
         "release": release_uri.rsplit("/", 1)[-1],
         "keyspaces": {
-            "host": HOST,
+            "host": stack.hosts.keyspaces_host,
             "port": stack.ports.keyspaces_port,
             # Not called a secret: Airflow would mask the secret's name, in every log.
             "credentials": SECRET_NAME,

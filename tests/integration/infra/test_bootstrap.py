@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = ROOT / "EMR" / "emr_bootstrap_script.sh"
 # What JSON, HOCON, sed and a shell each would like to read as something else.
-PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"
+PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"  # pragma: allowlist secret
 USERNAME = "reader-at-123456789012"
 # Prints a driver configuration as the Java driver's own library reads it.
 READER = """
@@ -219,6 +219,7 @@ def test_a_failing_piece_ends_it_with_one_clear_sentence(
     elif break_it == "no secret":
         args = arguments(released, "nothing")
     else:
+        # pragma: allowlist nextline secret
         cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString="a bare password")
     done = bootstrap(node, *args)
     last = done.stderr.strip().splitlines()[-1]
