@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -89,3 +90,13 @@ def test_the_readme_has_the_tables_of_the_templates() -> None:
 def test_a_readme_without_a_place_for_a_template_is_refused() -> None:
     with pytest.raises(reference.TablesError, match="has no lines"):
         reference.render("# Nothing\n")
+
+
+def test_the_dashboard_is_json_and_shows_alarms_that_there_are() -> None:
+    template = ALL["monitoring"]
+    (text,) = [of["DashboardBody"]["Fn::Sub"] for _, of in templates.resources(template, "AWS::CloudWatch::Dashboard")]
+    filled = re.sub(r"\$\{(?!Prefix)[\w:]+\}", "7", text)
+    widgets = {each["type"]: each["properties"] for each in json.loads(filled)["widgets"]}
+    shown = {arn.rpartition(":")[2] for arn in widgets["alarm"]["alarms"]}
+    there = {of["AlarmName"]["Fn::Sub"] for _, of in templates.resources(template, "AWS::CloudWatch::Alarm")}
+    assert shown == there - {"${Prefix}-scheduler-down"}  # which there is only with a managed Airflow
