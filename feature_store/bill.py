@@ -185,10 +185,10 @@ class Deployment:
 
     def lines(self) -> Iterator[str]:
         """Say all of it in words and figures, line by line."""
-        steps = ", ".join(f"{name} {_time(seconds)}" for name, seconds in self.steps.items())
+        steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in self.steps.items())
         yield f"{self.entities:,} entities, {len(self.views)} view(s), {self.days} days kept; {REGION}"
         yield f"cluster: {self.master} and {self.core_count} x {self.core}, ${self.cluster_hour():.3f} an hour"
-        yield f"a run: {_time(self.minutes * 60)} of it; start and end {self.start_minutes:g} min (assumed), {steps}"
+        yield f"a run: {duration(self.minutes * 60)} of it; start and end {self.start_minutes:g} min (assumed), {steps}"
         for name, seconds in self.steps.items():
             if seconds > STEP_HOURS * 3600:
                 yield f"{name} takes longer than the {STEP_HOURS} h that a step may: as it is, this does not run"
@@ -221,6 +221,13 @@ def price_table() -> Iterator[str]:
     return describe.table(rows)
 
 
+def duration(seconds: float) -> str:
+    """Say how long something takes."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"
+
+
 def settings() -> dict[str, int | float | str]:
     """What a person may set of a deployment, by name, with its default."""
     found = {each.name: each.default for each in dataclasses.fields(Deployment)}
@@ -233,9 +240,3 @@ def _row_bytes(view: FeatureView) -> int:
 
 def _money(dollars: float) -> tuple[str, str]:
     return MONEY.format(dollars), MONEY.format(dollars * DAYS_A_MONTH)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"
