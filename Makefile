@@ -24,6 +24,14 @@ status: setup ## which parts of the stack are up
 env: setup ## export lines for other programs: eval "$(make -s env)"
 	@$(PY) -m infra.local env
 
+# Policy as code over the templates, in an environment of its own: it needs older versions of what the project uses.
+CHECKOV := .cache/checkov
+$(CHECKOV)/made: infra/aws/checkov.lock | setup
+	@rm -rf $(CHECKOV)
+	@.venv/bin/uv venv --quiet --python $(PY) $(CHECKOV)
+	@.venv/bin/uv pip sync --quiet --require-hashes --python $(CHECKOV)/bin/python infra/aws/checkov.lock
+	@touch $@
+
 # Tests that take no notice of each other, on as many cores as there are: each process may start a Spark of 2 GB.
 BESIDE_OTHERS := -n logical --maxprocesses 4 --dist loadfile
 
@@ -36,7 +44,7 @@ test: lint ## all tests: lint, unit, integration, end to end
 test-unit: setup ## the tests that need no server and no Spark
 	@$(PY) -m pytest -m unit $(BESIDE_OTHERS)
 
-test-integration: setup ## the tests with a real Spark, Delta, Cassandra and local AWS
+test-integration: setup $(CHECKOV)/made ## the tests with a real Spark, Delta, Cassandra and local AWS
 	@$(PY) -m pytest -m integration
 
 test-e2e: setup ## the tests of the whole stack, through Airflow
@@ -48,19 +56,23 @@ drill: setup ## the lifecycle faults, one by one, through Airflow
 bench: setup ## what is measured, beside other ways: a table and build/bench/NAME.json (BENCH=features)
 	@$(PY) -m benchmarks $$BENCH
 
-lint: setup ## ruff, mypy, shellcheck
+lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; cfn-lint and checkov over the templates
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
+	@.venv/bin/cfn-lint infra/aws/templates/*.yaml
+	@$(CHECKOV)/bin/checkov --directory infra/aws/templates --framework cloudformation --quiet --compact --skip-download
 
 format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)
 	@.venv/bin/ruff format --quiet $(SOURCES)
 
-lock: setup ## resolve the dependencies anew into requirements.lock
+lock: setup ## resolve the dependencies anew into requirements.lock, and checkov's into its own
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
+	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file infra/aws/checkov.lock
 
 clean: stop ## remove the stack's data, the environment and the caches
 	@rm -rf .venv .cache .local build

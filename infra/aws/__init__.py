@@ -1,0 +1,1 @@
+"""The deployment on AWS: CloudFormation templates, and what renders and deploys them."""
