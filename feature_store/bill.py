@@ -48,10 +48,12 @@ class Deployment:
         days: of history that are kept, and of views without a retention online.
         start_minutes: from the request of a cluster to its first step, and of its end. Not measured: no cluster was
             started on AWS.
-        endpoints: interface endpoints of the VPC (S3 has a gateway, which costs nothing).
+        endpoints: interface endpoints of the VPC, as many as the stack `network` makes with managed Airflow (S3 has a
+            gateway, which costs nothing).
         zones: availability zones that each is in.
         keys: customer managed keys of KMS.
-        alarms: of CloudWatch.
+        alarms: of CloudWatch, as many as the stack `monitoring` makes.
+        metrics: of CloudWatch, that the DAGs publish besides one of each view.
         logs_gb: that CloudWatch takes in a month. Not measured.
         puts: requests of a run that write to S3, or list it. Not measured.
         gets: those that read. Not measured.
@@ -66,10 +68,11 @@ class Deployment:
     core_count: int = 1
     days: int = 365
     start_minutes: float = 10.0
-    endpoints: int = 6
+    endpoints: int = 13
     zones: int = 2
     keys: int = 1
-    alarms: int = 10
+    alarms: int = 6
+    metrics: int = 3
     logs_gb: float = 1.0
     puts: int = 1_000
     gets: int = 10_000
@@ -157,6 +160,7 @@ class Deployment:
                 self.keys * price["kms-key"]
                 + price["secret"]
                 + self.alarms * price["cloudwatch-alarm"]
+                + (self.metrics + len(self.views)) * price["cloudwatch-metric"]
                 + price["cloudwatch-dashboard"]
                 + self.logs_gb * price["cloudwatch-logs"]
             )

@@ -58,6 +58,7 @@ PRICES = {
     "kms-key": Price(1.00, "month", "undated", _KMS),
     "secret": Price(0.40, "month", "undated", "hivebook.wiki, aws-secrets-manager-rotated-secrets"),
     "cloudwatch-alarm": Price(0.10, "month", "undated", "github.com/vreutova/infracost-idem-support/pull/2"),
+    "cloudwatch-metric": Price(0.30, "month", "2026-02-15", "signoz.io/guides/cloudwatch-pricing"),
     "cloudwatch-dashboard": Price(
         3.00, "month", "2026-06-13", "factualminds.com/blog/amazon-cloudwatch-pricing-metrics-logs-alarms-dashboards"
     ),

@@ -43,11 +43,18 @@ def test_the_defaults_are_those_that_it_tells() -> None:
         f"{bill.READING_BYTES} in `readings`",
         f"{bill.FEATURES_BYTES} a row of features",
         f"{default.puts:,} and {default.gets:,} a run",
-        f"{default.alarms} alarms, a dashboard, {default.logs_gb:.0f} GB of logs",
+        f"{default.alarms} alarms, {default.metrics + len(default.views)} metrics, a dashboard",
+        f"{default.logs_gb:.0f} GB a month",
+        f"{default.endpoints}, in two zones",
     ):
         assert said in PAGE, said
-    assert (default.endpoints, default.zones) == (6, 2)
-    assert "six, in two zones" in PAGE
+    assert default.zones == 2
+
+
+def test_what_it_costs_without_airflow_and_endpoints() -> None:
+    day = bill.Deployment(registry.views(), 5_500).daily()
+    rest = sum(day.values()) - day["managed Airflow"] - day["VPC endpoints"]
+    assert f"that you have anyway it is ${rest:.2f} a day" in PAGE
 
 
 def test_every_option_that_it_names_is_one() -> None:

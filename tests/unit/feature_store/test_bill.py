@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from feature_store_airflow import measures
 
 from feature_store import __main__ as command
 from feature_store import bill, cost, prices, registry
@@ -36,6 +37,17 @@ def test_each_instance_and_disk_of_the_clusters_is_priced() -> None:
         assert prices.instance_hour(instance, DOLLARS) > 0
     disks = re.findall(r'"SizeInGB": (\d+).*?"VolumesPerInstance": (\d+)', EMR, re.S)
     assert {int(size) * int(count) for size, count in disks} == {bill.EBS_GB}
+
+
+def test_what_the_stacks_make_is_counted() -> None:
+    default = of(1)
+    network, monitoring = (
+        (ROOT / "infra" / "aws" / "templates" / f"{name}.yaml").read_text() for name in ("network", "monitoring")
+    )
+    assert len(re.findall(r"VpcEndpointType: Interface$", network, re.M)) == default.endpoints
+    assert len(re.findall(r"Type: AWS::CloudWatch::Alarm$", monitoring, re.M)) == default.alarms
+    published = (measures.FAILED_TASKS, measures.ORPHANED_CLUSTERS, measures.FEATURE_AGE)
+    assert len(published) == default.metrics
 
 
 def test_units_follow_from_the_views() -> None:
