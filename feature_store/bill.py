@@ -63,8 +63,8 @@ class Deployment:
 
     views: Sequence[FeatureView]
     entities: int
-    master: str = "m5.xlarge"
-    core: str = "m5.xlarge"
+    master: str = "m7g.xlarge"
+    core: str = "m7g.xlarge"
     core_count: int = 1
     days: int = 365
     start_minutes: float = 10.0

@@ -35,7 +35,7 @@ _PRIVATELINK = "awsnegotiations.com/privatelink-cost-analysis.html"
 _KMS = "aws.amazon.com/kms/pricing"
 
 PRICES = {
-    # A larger size of a family costs in proportion to its vCPUs.
+    # A larger size of a family costs in proportion to its vCPUs; of m7g the source has `large`, half of this.
     "ec2-m5": Price(0.192, "xlarge-hour", "2019-08", "github.com/h2oai/sparkling-water/pull/1462"),
     "ec2-m6g": Price(0.154, "xlarge-hour", "2022-06", "github.com/aws/karpenter-provider-aws/pull/2002"),
     "ec2-m7g": Price(

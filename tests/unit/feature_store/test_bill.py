@@ -69,7 +69,7 @@ def test_the_kit_writes_all_of_its_rows_with_each_run() -> None:
 
 
 def test_more_cores_do_more_where_they_can() -> None:
-    small, large = of(1_000_000), of(1_000_000, core="m5.4xlarge", core_count=4)
+    small, large = of(1_000_000), of(1_000_000, core="m7g.4xlarge", core_count=4)
     assert large.steps["featurize"] < small.steps["featurize"] / 5
     assert large.steps["sync"] == small.steps["sync"]
     assert large.cluster_hour() > 8 * small.cluster_hour()
