@@ -4,7 +4,8 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 SOURCES := feature_store spark_jobs plugins dags infra tests benchmarks
 
-.PHONY: help setup run stop status env test test-unit test-integration test-e2e drill bench lint secret-scan sbom audit format lock clean
+.PHONY: help setup run stop status env deploy upload destroy test test-unit test-integration test-e2e test-mwaa drill bench lint \
+	secret-scan sbom audit format lock lock-mwaa clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,18 @@ status: setup ## which parts of the stack are up
 
 env: setup ## export lines for other programs: eval "$(make -s env)"
 	@$(PY) -m infra.local env
+
+# On AWS: SETTINGS names another file than infra/aws/settings.yaml, YES=1 agrees to everything.
+AWS = $(PY) -m infra.aws $@ $${SETTINGS:+--settings "$$SETTINGS"} $${YES:+--yes}
+
+deploy: setup ## on AWS: the stacks, after showing what would change (SETTINGS=file YES=1)
+	@$(AWS)
+
+upload: setup ## on AWS: the code, by content; it comes into use
+	@$(AWS)
+
+destroy: setup ## on AWS: delete the stacks, after saying what goes and what stays
+	@$(AWS)
 
 # Policy as code over the templates, in an environment of its own: it needs older versions of what the project uses.
 CHECKOV := .cache/checkov
@@ -49,6 +62,17 @@ test-integration: setup $(CHECKOV)/made ## the tests with a real Spark, Delta, C
 
 test-e2e: setup ## the tests of the whole stack, through Airflow
 	@$(PY) -m pytest -m 'e2e and not drill_only'
+
+# Airflow and Python as in the image of Amazon MWAA.
+MWAA := .cache/mwaa
+$(MWAA)/made: infra/aws/mwaa/test-requirements.txt | setup
+	@rm -rf $(MWAA)
+	@.venv/bin/uv venv --quiet --python 3.12 $(MWAA)
+	@.venv/bin/uv pip sync --quiet --require-hashes --python $(MWAA)/bin/python infra/aws/mwaa/test-requirements.txt
+	@touch $@
+
+test-mwaa: $(MWAA)/made ## the DAGs and plugins on the Airflow and the Python of Amazon MWAA (needs Python 3.12)
+	@$(MWAA)/bin/python -m pytest tests/unit/dags tests/unit/plugins
 
 drill: setup ## the lifecycle faults, one by one, through Airflow
 	@$(PY) -m pytest -m drill
@@ -89,6 +113,12 @@ lock: setup ## resolve the dependencies anew into requirements.lock, and checkov
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
 	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file infra/aws/checkov.lock
+
+lock-mwaa: setup ## resolve what Airflow needs on Amazon MWAA anew (CONSTRAINTS=the constraints file of its Airflow)
+	@for part in requirements test-requirements; do \
+	.venv/bin/uv pip compile --quiet infra/aws/mwaa/$$part.in --constraint "$$CONSTRAINTS" --python-version 3.12 \
+		--python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade \
+		--output-file infra/aws/mwaa/$$part.txt || exit 1; done
 
 clean: stop ## remove the stack's data, the environment and the caches
 	@rm -rf .venv .cache .local build

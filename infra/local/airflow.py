@@ -90,7 +90,7 @@ def is_ready(stack: Stack, part: str, started: dt.datetime) -> bool:
 
 
 def _environment(stack: Stack) -> dict[str, str]:
-    return {"AIRFLOW_HOME": str(home(stack)), "PYTHONPATH": str(ROOT)}
+    return {"AIRFLOW_HOME": str(home(stack)), "PYTHONPATH": str(ROOT), **stack.asked_by("airflow")}
 
 
 def _variables(stack: Stack) -> Path:

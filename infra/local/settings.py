@@ -33,6 +33,10 @@ HOST_AND_PORT = re.compile(rf"{HOST_NAME.pattern}:[0-9]{{1,5}}")
 MARK = "FEATURE_STORE_STACK"
 
 
+# With it set, what is asked of AWS is recorded: see infra/local/aws/calls.py.
+RECORD = "FEATURE_STORE_RECORD_CALLS"
+
+
 class StackError(Exception):
     """The person at the terminal has to do something; the message says what. Shown without a traceback, exit 2."""
 
@@ -235,6 +239,16 @@ class Stack:
         return self.home / "logs"
 
     @property
+    def calls(self) -> Path:
+        """Where the local AWS records what is asked of it, if it does."""
+        return self.logs / "aws-calls.jsonl"
+
+    @property
+    def s3_requests(self) -> Path:
+        """Where the local S3 records the requests that it gets, if it does."""
+        return self.logs / "s3-requests.log"
+
+    @property
     def ca(self) -> Path:
         """The PEM of the local certificate authority that signed the Keyspaces stand-in's certificate."""
         return self.home / "tls" / "ca.pem"
@@ -271,6 +285,13 @@ class Stack:
             # delta-rs and its kin refuse plain HTTP unless told; it never leaves this machine.
             "AWS_ALLOW_HTTP": "true",
         }
+
+    def asked_by(self, role: str) -> dict[str, str]:
+        """What lets a process tell AWS whose it is, in its user agent: AWS's own SDKs read the first, delta-rs the other.
+
+        It stands for the role that the process has on AWS; here all have one key.
+        """
+        return {"AWS_SDK_UA_APP_ID": role, "USER_AGENT": f"app/{role}"}
 
     def process_environment(self) -> dict[str, str]:
         """The whole environment of a process of the stack: nothing of the caller's but its home and its locale."""

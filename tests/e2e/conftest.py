@@ -25,7 +25,7 @@ import pytest
 from infra.local import parts, supervision
 from infra.local import stack as supervisor
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import REGION, ROOT, Ports, Stack
+from infra.local.settings import RECORD, REGION, ROOT, Ports, Stack
 
 T = TypeVar("T")
 DAILY = "feature_store_daily"
@@ -170,7 +170,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     ports = Ports.free()
     variables = {name.upper(): str(port) for name, port in ports.__dict__.items()}
     bundles = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(DAG_BUNDLES)}
-    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), **variables, **bundles})
+    here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), RECORD: "1", **variables, **bundles})
     try:
         first = here.make("run")
         assert first.returncode == 0, first.stdout + first.stderr

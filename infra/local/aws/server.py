@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import os
 import re
 import socket
 import threading
@@ -18,9 +19,10 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from moto.secretsmanager.models import secretsmanager_backends
 from werkzeug.serving import make_server
 
+from infra.local.aws.calls import CallLog
 from infra.local.aws.emr import LocalEmr, install
 from infra.local.aws.faults import ACTION, Faults, FaultyApp
-from infra.local.settings import REGION, SECRET_NAME, Stack, StackError
+from infra.local.settings import RECORD, REGION, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -111,7 +113,11 @@ class LocalAws:
         self._emr = LocalEmr(stack, faults, clock)
         install(self._emr)
         seed_secrets(stack)
-        app = FaultyApp(DomainDispatcherApplication(create_backend_app), faults, self._emr.lose_instances)
+        app: WSGIApplication = FaultyApp(
+            DomainDispatcherApplication(create_backend_app), faults, self._emr.lose_instances
+        )
+        if RECORD in os.environ:
+            app = CallLog(app, stack.calls)
         door = Door(app, stack.secrets.aws_access_key_id)
         self._server = make_server(host, port, door, threaded=True, request_handler=_Handler, fd=self._socket.fileno())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
