@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import boto3
 
 from feature_store import online
-from infra import release
+from infra import release, wheels
 from infra.dags import DAGS, POOL, POOL_DESCRIPTION, POOL_SLOTS
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
+from infra.local.aws.node import link_programs, programs
 from infra.local.settings import BUCKET, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def prepare(stack: Stack, progress: Callable[[str], None]) -> None:
     s3: S3Client = boto3.client("s3")
     _make_bucket(s3)
     cassandra.prepare_roles(stack)
-    published = release.publish(release.build([stack.ca], stack.home / "release"), BUCKET)
+    packages = {wheels.HERE: wheels.fetch(wheels.HERE)}
+    published = release.publish(release.build([stack.ca], stack.home / "release", packages=packages), BUCKET)
     progress(f"code is published: {published}")
     install_node(stack, published)
     airflow.write_variables(stack, _dag_settings(stack, published))
@@ -52,11 +54,12 @@ def driver_config(stack: Stack) -> Path:
 def install_node(stack: Stack, release_uri: str) -> None:
     """Run the EMR bootstrap script on this machine, so that jobs started by hand are set up as steps are."""
     log = stack.logs / "node-bootstrap.log"
-    node_home(stack).mkdir(parents=True, exist_ok=True)
+    links = node_home(stack) / "bin"
+    link_programs(links)
     with log.open("w") as out:
         done = subprocess.run(
             ["bash", str(ROOT / "EMR" / "emr_bootstrap_script.sh"), *bootstrap_arguments(stack, release_uri)],
-            env={**stack.process_environment(), "HOME": str(node_home(stack))},
+            env={**stack.process_environment(), **programs(links), "HOME": str(node_home(stack))},
             stdout=out,
             stderr=subprocess.STDOUT,
             check=False,

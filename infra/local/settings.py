@@ -18,6 +18,8 @@ from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "jars"
+# The one machine is all nodes of all clusters, one after the other: it keeps the Python packages that it has installed.
+NODE_PACKAGES = ROOT / ".cache" / "node-packages"
 VENV = ROOT / ".venv"
 REGION: Final = "eu-west-2"
 BUCKET = "feature-store-local"
