@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
+from feature_store_airflow.measures import MeasureAgesOperator
 from feature_store_airflow.pipeline import DEFAULT_ARGS, DEPLOYMENT_TAGS
 from feature_store_airflow.sweep import SweepClustersOperator
 
@@ -14,9 +15,12 @@ DOC = """
 **What it does.** Looks for clusters of this deployment (by the tags `Project` and `bucket`) that are older than their
 tag `lifetime-hours` says, and terminates them.
 
-**Inputs.** EMR's list of clusters.
+Beside it `measure_ages` publishes how many days old the newest day online of each view is, for CloudWatch's alarm on
+stale features; it is skipped where the Variable `feature_store` has no `metrics_namespace`.
 
-**Outputs.** None but the ended clusters. What there is stands in the task's return value.
+**Inputs.** EMR's list of clusters; `s3://BUCKET/metrics/`.
+
+**Outputs.** None but the ended clusters, and metrics in CloudWatch. What there is stands in the tasks' return values.
 
 **Schedule and lag.** Every hour. A cluster is ended by its run, or after its idle time by EMR itself; this finds what
 outlives both, at most an hour after its lifetime.
@@ -46,3 +50,4 @@ with DAG(
     SweepClustersOperator(
         task_id="sweep_clusters", cluster_tags=DEPLOYMENT_TAGS, execution_timeout=timedelta(minutes=10)
     )
+    MeasureAgesOperator(task_id="measure_ages", execution_timeout=timedelta(minutes=5))

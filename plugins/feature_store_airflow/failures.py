@@ -76,6 +76,10 @@ class OrphansFound(FeatureStoreFailure):
     """Clusters outlived their runs and their idle time; they are being ended."""
 
 
+class MeasureFailed(AirflowException):
+    """A number that an alarm looks at could not be taken."""
+
+
 class WatchFailed(AirflowException):
     """Airflow's triggerer could not look at what a deferred task waits for."""
 

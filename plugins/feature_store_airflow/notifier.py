@@ -21,6 +21,7 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk import Context, Variable
 
 from feature_store_airflow.failures import failure_of
+from feature_store_airflow.measures import FAILED_TASKS, SETTING, publish, value
 
 KNOWN = {"email", "smtp", "slack"}
 SLACK_HALF = 6_000  # characters that are kept of the beginning and of the end: Slack cuts a message at 40,000
@@ -34,7 +35,7 @@ class NotifyError(Exception):
 
 
 def notify_failure(context: Context) -> None:
-    """Tell of the failure of a task: once, when no retry follows. An `on_failure_callback`.
+    """Tell of the failure of a task, and count it: once, when no retry follows. An `on_failure_callback`.
 
     Airflow calls it in the task's own process or, for a task whose worker was lost, in its DAG processor. What it
     raises Airflow logs; the task has failed already, with its own reason.
@@ -42,7 +43,9 @@ def notify_failure(context: Context) -> None:
     Raises:
         NotifyError: the settings are not fit.
     """
-    settings: Mapping[str, Any] = Variable.get("feature_store", deserialize_json=True).get("notify") or {}
+    variable: Mapping[str, Any] = Variable.get("feature_store", deserialize_json=True)
+    publish(variable.get(SETTING), [value(FAILED_TASKS, 1)])
+    settings: Mapping[str, Any] = variable.get("notify") or {}
     if not settings:
         return
     if unknown := sorted(settings.keys() - KNOWN):

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, Context
 from feature_store_airflow.aws import emr_client
 from feature_store_airflow.clusters import Tag, age, state_and_reason, tagged_clusters
 from feature_store_airflow.failures import OrphansFound, records_failure
+from feature_store_airflow.measures import NAMESPACE, ORPHANED_CLUSTERS, publish, value
 from feature_store_airflow.sharing import lifetime
 
 HOUR = timedelta(hours=1)
@@ -27,13 +28,14 @@ class SweepClustersOperator(BaseOperator):
         cluster_tags: by which a deployment knows its clusters, with templates.
     """
 
-    template_fields: Sequence[str] = ("cluster_tags", "aws_conn_id")
+    template_fields: Sequence[str] = ("cluster_tags", "aws_conn_id", "namespace")
 
     def __init__(self, *, cluster_tags: Iterable[Tag], aws_conn_id: str = "aws_default", **kwargs: Any) -> None:  # noqa: ANN401 - whatever BaseOperator takes
         """Make the task."""
         super().__init__(**kwargs)
         self.cluster_tags = list(cluster_tags)
         self.aws_conn_id = aws_conn_id
+        self.namespace = NAMESPACE
 
     @records_failure
     def execute(self, context: Context) -> str:  # noqa: ARG002 - the operator's interface
@@ -55,9 +57,11 @@ class SweepClustersOperator(BaseOperator):
                 old.append((cluster["Id"], said))
             else:
                 young.append(said)
+        ids = [cluster_id for cluster_id, _ in old]
         if old:
-            ids = [cluster_id for cluster_id, _ in old]
             emr.terminate_job_flows(JobFlowIds=ids)
+        publish(self.namespace, [value(ORPHANED_CLUSTERS, len(old))], self.aws_conn_id)
+        if old:
             raise OrphansFound(
                 f"{len(old)} cluster(s) were older than they may become, and are being terminated: "
                 f"{'; '.join(said for _, said in old)}. Next: see why each was not ended by its run (terminate_cluster "

@@ -100,6 +100,7 @@ class Node:
             "EMR_CLUSTER_ID": self.cluster_id,
             MARK: str(self.stack.home),
             **self.stack.aws_environment(),
+            **self.stack.asked_by("node"),
             **self._localized(self.settings.exports),
         }
         return {**environment, "EMR_STEP_ID": step_id} if step_id else environment

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = ROOT / "EMR" / "emr_bootstrap_script.sh"
 # What JSON, HOCON, sed and a shell each would like to read as something else.
-PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"
+PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"  # pragma: allowlist secret
 USERNAME = "reader-at-123456789012"
 # Prints a driver configuration as the Java driver's own library reads it.
 READER = """
@@ -276,6 +276,7 @@ def test_a_failing_piece_ends_it_with_one_clear_sentence(
             else:
                 s3.delete_object(Bucket=BUCKET, Key=key)
     else:
+        # pragma: allowlist nextline secret
         cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString="a bare password")
     done = bootstrap(node, *args)
     last = done.stderr.strip().splitlines()[-1]

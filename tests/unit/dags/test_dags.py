@@ -100,8 +100,12 @@ def test_all_dags_load_and_these_are_all(bag) -> None:
 
 def test_the_sweeper(bag) -> None:
     dag = bag.dags["feature_store_sweeper"]
-    (task,) = dag.tasks
-    assert (task.task_id, task.owner, task.retries) == ("sweep_clusters", "feature-store", 1)
+    assert {each.task_id: each.downstream_task_ids for each in dag.tasks} == {
+        "sweep_clusters": set(),
+        "measure_ages": set(),
+    }
+    assert {(each.owner, each.retries) for each in dag.tasks} == {("feature-store", 1)}
+    task = dag.get_task("sweep_clusters")
     assert dag.max_active_runs == 1
     assert not dag.catchup
     assert [tag["Key"] for tag in task.cluster_tags] == ["Project", "bucket"]

@@ -1,0 +1,1 @@
+"""The platform on AWS: CloudFormation stacks (`templates/`), and the tool that deploys, fills and removes them."""
