@@ -1,7 +1,7 @@
 #!/bin/bash
 # Bootstrap action of the feature store's clusters: makes $HOME/feature-store on a node, as user hadoop.
 #   app.config       settings of the Java driver for Keyspaces, credentials included; readable by its owner only
-#   truststore.jks   the certificate authorities that the driver trusts
+#   truststore.jks   the certificate authorities that the driver trusts; neither is there if no secret is named
 #   ca.pem, keyspaces.json   the same authorities, and where Keyspaces is, for the Python driver: it asks Secrets Manager
 #                    for the credentials itself, or signs in as the node's role if no secret is named
 #   code.zip, spark_jobs/*.py, jars/*.jar   the release's code, entry scripts and the Spark Cassandra Connector
@@ -13,7 +13,7 @@
 set -euo pipefail
 umask 077
 
-usage="Usage: emr_bootstrap_script.sh --release s3://BUCKET/releases/DIGEST --secret NAME --keyspaces-host HOST --keyspaces-port PORT --region REGION"
+usage="Usage: emr_bootstrap_script.sh --release s3://BUCKET/releases/DIGEST --secret NAME|- --keyspaces-host HOST --keyspaces-port PORT --region REGION"
 home="$HOME/feature-store"
 # Made beside its place and moved there when it is whole: a step never finds half a node.
 part="$HOME/.feature-store.part"
@@ -32,7 +32,8 @@ while (($#)); do
   (($# > 1)) || fail "$1 has no value. $usage"
   case $1 in
     --release) release=${2%/} ;;
-    --secret) secret=$2 ;;
+    # None: EMR may lose an argument that is empty.
+    --secret) secret=${2#-} ;;
     --keyspaces-host) host=$2 ;;
     --keyspaces-port) port=$2 ;;
     --region) region=$2 ;;
@@ -40,7 +41,7 @@ while (($#)); do
   esac
   shift 2
 done
-[[ $release == s3://*/* && -n $secret && -n $host && $port =~ ^[0-9]+$ && -n $region ]] ||
+[[ $release == s3://*/* && -n $host && $port =~ ^[0-9]+$ && -n $region ]] ||
   fail "an argument is missing, or is not what it should be. $usage"
 
 for program in aws keytool "$python" sha256sum; do
@@ -103,11 +104,16 @@ with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", enc
 PYTHON
 )
 
-say "writing app.config for $host:$port with the credentials of the secret $secret"
-mv "$part/app.config" "$part/app.config.template"
-aws secretsmanager get-secret-value --region "$region" --secret-id "$secret" --query SecretString --output text |
-  "$python" -c "$render" "$part/app.config.template" "$part/app.config" "$host:$port" "$region" "$home/truststore.jks" ||
-  fail "app.config can't be written: is there a secret $secret in $region with username and password, that this node's role may read?"
+if [[ -n $secret ]]; then
+  say "writing app.config for $host:$port with the credentials of the secret $secret"
+  mv "$part/app.config" "$part/app.config.template"
+  aws secretsmanager get-secret-value --region "$region" --secret-id "$secret" --query SecretString --output text |
+    "$python" -c "$render" "$part/app.config.template" "$part/app.config" "$host:$port" "$region" "$home/truststore.jks" ||
+    fail "app.config can't be written: is there a secret $secret in $region with username and password, that this node's role may read?"
+else
+  say "no secret is named: the jobs sign in as this node's role, and the Java driver has no app.config"
+  rm "$part/app.config" "$part/truststore.jks"
+fi
 unset TRUSTSTORE_PASSWORD
 
 "$python" -c '

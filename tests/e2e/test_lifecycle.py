@@ -209,7 +209,7 @@ def test_no_capacity(new_case: NewCase) -> None:
     case.trigger()
     case.ends("failed", ["TERMINATED_WITH_ERRORS"] * 2, {}, rows="none online")
     log = case.live.task_log(case.dag_id, case.run_id, "wait_for_cluster")
-    assert "INTERNAL_ERROR: EC2 is out of capacity for m5.xlarge" in log
+    assert "INTERNAL_ERROR: EC2 is out of capacity for m7g.xlarge" in log
 
 
 def test_a_spot_loss_in_the_middle_of_a_step_then_the_run_is_cleared(new_case: NewCase) -> None:

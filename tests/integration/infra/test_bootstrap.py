@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from feature_store.endpoint import Endpoint
 from infra import release, wheels
 from infra.local.aws import node as nodes
 from infra.local.aws.node import Node, Settings
@@ -228,6 +229,15 @@ def test_it_can_be_run_again(released: str, node: Node):
     assert (node.home / "feature-store" / "app.config").read_text() != old  # a new trust store has a new password
     assert not (node.home / "feature-store" / "stale").exists()
     assert [path.name for path in node.home.iterdir() if "part" in path.name] == []
+
+
+def test_without_a_secret_the_jobs_sign_in_as_the_nodes_role(released: str, node: Node):
+    done = bootstrap(node, *arguments(released, "-"))
+    assert done.returncode == 0, done.stderr
+    home = node.home / "feature-store"
+    assert Endpoint.of_node(home / "keyspaces.json").login is None
+    assert not (home / "app.config").exists()
+    assert not (home / "truststore.jks").exists()
 
 
 @pytest.mark.parametrize(

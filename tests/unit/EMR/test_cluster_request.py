@@ -194,3 +194,9 @@ def test_the_bootstrap_action_gets_the_release_and_where_keyspaces_is(request_):
         "--keyspaces-port": "9142",
         "--region": "eu-west-2",
     }
+
+
+def test_without_a_secret_the_bootstrap_action_is_told_so():
+    (action,) = rendered(keyspaces={**VARIABLE["keyspaces"], "credentials": ""})["BootstrapActions"]
+    arguments = action["ScriptBootstrapAction"]["Args"]
+    assert arguments[arguments.index("--secret") + 1] == "-"
