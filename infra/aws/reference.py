@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cfnlint.decode import decode
+from cfnlint.decode import decode  # type: ignore[import-untyped]  # it has no types, nor are there stubs
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
@@ -49,10 +48,11 @@ def render(text: str) -> str:
     """
     for file in TEMPLATES.glob("*.yaml"):
         begin, end = f"<!-- {file.stem} -->\n", f"<!-- end of {file.stem} -->\n"
-        found = f"{begin}{tables(file.stem)}{end}"
-        text, places = re.subn(f"{begin}.*{end}", lambda _, found=found: found, text, flags=re.DOTALL)
-        if places != 1:
+        before, found, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        if not (found and ended):
             raise TablesError(f"README.md has no lines {begin.strip()} and {end.strip()}.")
+        text = f"{before}{begin}{tables(file.stem)}{end}{after}"
     return text
 
 
