@@ -1,1 +1,1 @@
-"""The deployment on AWS: CloudFormation templates, and what renders and deploys them."""
+"""The platform on AWS: CloudFormation stacks (`templates/`), and the tool that deploys, fills and removes them."""

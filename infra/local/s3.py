@@ -8,9 +8,10 @@ from typing import NoReturn
 
 from infra.local.files import write_private
 from infra.local.java import class_path, java
-from infra.local.settings import JARS, Stack
+from infra.local.settings import JARS, RECORD, Stack
 
 LOGBACK = Path(__file__).with_name("s3proxy-logback.xml")
+LOGBACK_OF_CALLS = Path(__file__).with_name("s3proxy-logback-calls.xml")
 
 
 def serve(stack: Stack) -> NoReturn:
@@ -32,7 +33,8 @@ def prepare(stack: Stack) -> list[str]:
         "-Xmx512M",
         "-XX:+UseSerialGC",
         "-XX:+ExitOnOutOfMemoryError",
-        f"-Dlogback.configurationFile={LOGBACK}",
+        f"-Dlogback.configurationFile={LOGBACK_OF_CALLS if RECORD in os.environ else LOGBACK}",
+        f"-Dcalls={stack.s3_requests}",
         f"-Djava.io.tmpdir={temporary}",
         "-cp",
         class_path(JARS / "s3"),

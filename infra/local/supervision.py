@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.files import write_private
-from infra.local.settings import ROOT, VENV, Stack, StackError
+from infra.local.settings import RECORD, ROOT, VENV, Stack, StackError
 
 GROUP = "stack"
 # Who has not ended by then is killed. Airflow's processes mostly end within 6 s; one scheduler in fourteen never did.
@@ -31,6 +31,7 @@ PASSED_ON = (
     "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE",
     "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST",
     "AIRFLOW__OPENLINEAGE__TRANSPORT",
+    RECORD,
 )
 
 

@@ -35,7 +35,12 @@ class S3:
             aws_access_key_id=role["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=role["AWS_SECRET_ACCESS_KEY"],
             # A stack that is being stopped ends its S3 too: an upload must not hold up the end of a cluster.
-            config=Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2}),
+            config=Config(
+                connect_timeout=2,
+                read_timeout=10,
+                retries={"mode": "standard", "total_max_attempts": 2},
+                user_agent_appid="node",
+            ),
         )
 
     def fetch(self, uri: str, to: Path) -> None:

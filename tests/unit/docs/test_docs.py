@@ -18,12 +18,16 @@ NOT_FILES = (
     ".local/",
     "build/",
     "Dataset/",
+    "airflow/",
+    "delta/",
+    "elasticmapreduce/",
+    "emr/",
+    "feature-store/",
+    "infra/aws/settings.yaml",
+    "metrics/",
     "path/to/",
     "releases/",
     "runs/",
-    "elasticmapreduce/",
-    "delta/",
-    "metrics/",
 )
 
 

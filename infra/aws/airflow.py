@@ -1,0 +1,90 @@
+"""What Amazon MWAA gets: DAGs as files, plugins as an archive with the packages that they need, a list of those."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from infra.aws.errors import DeploymentError
+from infra.local.settings import ROOT
+
+MWAA = Path(__file__).with_name("mwaa")
+REQUIREMENTS = MWAA / "requirements.txt"
+PYTHON = "3.12"  # of MWAA's image
+# Where the image unpacks the archive; what is in WHEELS of it is installed without any index, as the environment's
+# network has no way to one.
+PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
+# MWAA's image is Amazon Linux 2023, with glibc 2.34.
+PLATFORMS = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux_2_5")
+MACHINE = "x86_64"
+DAGS, PLUGINS, REQUIREMENTS_KEY = "airflow/dags/", "airflow/plugins.zip", "airflow/requirements.txt"
+
+
+def dags(root: Path = ROOT) -> dict[str, bytes]:
+    """The DAG files, by their names in the folder of DAGs."""
+    return {file.name: file.read_bytes() for file in sorted((root / "dags").glob("*.py"))}
+
+
+def plugins(wheels: Mapping[str, bytes], root: Path = ROOT) -> bytes:
+    """Pack the plugins, the domain that they import, EMR's requests and the packages: the same bytes for the same files.
+
+    Airflow looks for plugins in every module of the folder: plugins/.airflowignore says which one there is.
+    """
+    files = {f"{WHEELS}/{name}": content for name, content in wheels.items()}
+    files |= _tree(root / "plugins", "")
+    files |= _tree(root / "feature_store", "feature_store/")
+    files |= {f"EMR/{file.name}": file.read_bytes() for file in sorted((root / "EMR").glob("*.json"))}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_STORED if name.endswith(".whl") else zipfile.ZIP_DEFLATED
+            packed.writestr(entry, files[name])
+    return archive.getvalue()
+
+
+def requirements(locked: str) -> str:
+    """Write MWAA's requirements.txt of the locked one: the same versions, from the archive alone."""
+    pins = [line.split(" ")[0] for line in locked.splitlines() if "==" in line and not line.startswith("#")]
+    return "\n".join(["--no-index", f"--find-links {PLUGINS_FOLDER}/{WHEELS}", *pins, ""])
+
+
+def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
+    """Fetch the locked packages for MWAA's Python and machine; those that are in the folder already are not fetched.
+
+    Raises:
+        DeploymentError: one can't be had, or is not what was locked.
+    """
+    place = folder / hashlib.sha256(locked.read_bytes()).hexdigest()[:20]
+    if not place.is_dir():
+        part = folder / ".part"
+        part.mkdir(parents=True, exist_ok=True)
+        platforms = [f"--platform={name}_{MACHINE}" for name in PLATFORMS]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+             "--implementation=cp", f"--python-version={PYTHON}", *platforms, f"--dest={part}", f"--requirement={locked}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
+            raise DeploymentError(f"The packages of {locked} can't be fetched: {said[0]}")
+        part.rename(place)
+    return {file.name: file.read_bytes() for file in sorted(place.glob("*.whl"))}
+
+
+def _tree(folder: Path, below: str) -> dict[str, bytes]:
+    return {f"{below}{file.relative_to(folder)}": file.read_bytes() for file in _files(folder)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield file
