@@ -4,7 +4,8 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 SOURCES := feature_store spark_jobs plugins dags infra tests benchmarks
 
-.PHONY: help setup run stop status env deploy upload destroy test test-unit test-integration test-e2e test-mwaa drill bench lint format lock lock-mwaa clean
+.PHONY: help setup run stop status env deploy upload destroy test test-unit test-integration test-e2e test-mwaa drill bench lint \
+	secret-scan sbom audit format lock lock-mwaa clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,23 +80,44 @@ drill: setup ## the lifecycle faults, one by one, through Airflow
 bench: setup ## what is measured, beside other ways: a table and build/bench/NAME.json (BENCH=features)
 	@$(PY) -m benchmarks $$BENCH
 
-lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; cfn-lint and checkov over the templates
+# All that is committed but pictures and locks; the name of a secret is none, and a fake one says `pragma: allowlist secret`.
+FILES = $(shell git ls-files -- ':!*.png' ':!*.svg' ':!*.lock')
+
+lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; templates, Dockerfile, compose file; licences, secrets
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
 	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
 	@.venv/bin/cfn-lint infra/aws/templates/*.yaml
 	@$(CHECKOV)/bin/checkov --directory infra/aws/templates --framework cloudformation --quiet --compact --skip-download
+	@.venv/bin/hadolint $(shell git ls-files "*Dockerfile")
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yaml
+	@.venv/bin/pip-licenses >/dev/null
+	@$(MAKE) -s secret-scan
+
+secret-scan: # a part of lint
+	@.venv/bin/detect-secrets-hook --exclude-secrets '^feature-store/keyspaces$$' $(FILES)
+
+sbom: setup ## the bill of materials: every package and jar, as build/sbom.json
+	@$(PY) -m infra.sbom
+
+audit: setup ## known vulnerabilities of the packages; fails where their public database is out of reach
+	@.venv/bin/pip-audit --strict --disable-pip --requirement requirements.lock
 
 format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)
 	@.venv/bin/ruff format --quiet $(SOURCES)
 
-lock: setup ## resolve the dependencies anew into requirements.lock, and checkov's into its own
+# What a node of EMR is: the versions are the same for each architecture, a test says so.
+NODE := --python-version 3.11 --python-platform aarch64-manylinux_2_34
+
+lock: setup ## resolve the dependencies anew into requirements.lock, those of nodes and checkov's into their own
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
 	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file infra/aws/checkov.lock
+	@.venv/bin/uv pip compile --quiet --group node --constraint requirements.lock $(NODE) --only-binary :all: \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
 
 lock-mwaa: setup ## resolve what Airflow needs on Amazon MWAA anew (CONSTRAINTS=the constraints file of its Airflow)
 	@for part in requirements test-requirements; do \

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from benchmarks import data
 from benchmarks.measure import Case, CaseFailedError
-from benchmarks.sync_server import free_ports
 from infra.local import generate
 from infra.local.settings import Ports
 
@@ -42,7 +41,7 @@ def cases(say: Callable[[str], None]) -> Iterator[Case]:
     left: dict[str, object] = {}
     for way in WAYS:
         home = WORK / way
-        ports = free_ports()
+        ports = Ports.free()
         environment = {"FEATURE_STORE_HOME": str(home)}
         environment |= {field.name.upper(): str(getattr(ports, field.name)) for field in fields(Ports)}
         first = last - dt.timedelta(days=DAYS)

@@ -84,11 +84,7 @@ def _encode(table: pa.Table, file: Path) -> None:
     part = file.with_suffix(".part")
     with part.open("wb") as out:
         out.write(struct.pack(">ii", table.num_rows, len(ENERGY.columns)))
-        for row in cells.rows(table, ENERGY.columns):
-            pieces = [
-                struct.pack(">i", -1) if value is None else struct.pack(">i", len(value)) + value for value in row
-            ]
-            out.write(b"".join(pieces))
+        out.writelines(cells.rows(table, ENERGY.columns))
     part.rename(file)
 
 

@@ -8,12 +8,10 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from feature_store import cql
@@ -72,7 +70,7 @@ class Server:
 
 def start(home: Path) -> Server:
     """Start a stand-in; it ends with this process."""
-    stack = Stack(home, free_ports())
+    stack = Stack(home, Ports.free())
     stack.logs.mkdir(parents=True, exist_ok=True)
     begun = dt.datetime.now(dt.UTC)
     log = (stack.logs / "cassandra.log").open("w")
@@ -118,14 +116,3 @@ def _driver_config(stack: Stack, login: Login) -> Path:
     file.touch(mode=0o600)
     file.write_text(re.sub('"@([A-Z_]+)@"', lambda found: json.dumps(values[found[1]]), template))
     return file
-
-
-def free_ports() -> Ports:
-    """Ports on which nothing listens, each another one."""
-    with ExitStack() as held:
-        found = {}
-        for field in fields(Ports):
-            probe = held.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            found[field.name] = probe.getsockname()[1]
-    return Ports(**found)

@@ -1,4 +1,4 @@
-"""The feature views that are declared, as a data scientist asks for them.
+"""The feature views that are declared, as a data scientist asks for them; and what a deployment of them costs.
 
 Exit status: 0 done; 1 diff found a difference; 2 bad arguments, a wrong declaration or no table to compare with.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
-from feature_store import cql, describe, live_table, registry, table_schema
+from feature_store import bill, cql, describe, live_table, registry, table_schema
 from feature_store.calendar import DayRange, parse_day
+from feature_store.prices import PRICES, UnknownPriceError
 from feature_store.view import FeatureView, ViewError
 
 DONE, DIFFERS, BAD = 0, 1, 2
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = args.command
     try:
         status, text = command(args)
-    except (ViewError, registry.UnknownViewError, live_table.LiveTableError) as error:
+    except (ViewError, registry.UnknownViewError, live_table.LiveTableError, UnknownPriceError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return BAD
     print(text, end="")  # noqa: T201 - the same
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, command: Command, what: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
         made.set_defaults(command=command)
-        if name != "list":
+        if name not in ("list", "cost"):
             made.add_argument("name", metavar="NAME", help="of the view, as `list` shows it")
         return made
 
@@ -66,7 +68,35 @@ def _parser() -> argparse.ArgumentParser:
         verdicts.add_argument(
             name, type=_day, metavar="YYYY-MM-DD", help=f"{what} day (default: of all that there are)"
         )
+    bill_ = add("cost", _cost, "say what a deployment costs a day and a month, beside the original kit")
+    bill_.formatter_class, bill_.epilog = argparse.RawDescriptionHelpFormatter, inspect.getdoc(bill.Deployment)
+    bill_.add_argument("--entities", type=int, default=5_500, metavar="N", help="how many (default: %(default)s)")
+    for setting, default in bill.settings().items():
+        option = f"--{setting.replace('_', '-')}"
+        bill_.add_argument(
+            option, type=type(default), default=default, metavar="X", help="as below (default: %(default)s)"
+        )
+    bill_.add_argument(
+        "--price",
+        type=_price,
+        action="append",
+        default=[],
+        metavar="NAME=DOLLARS",
+        help="another price than --prices has",
+    )
+    bill_.add_argument("--prices", action="store_true", help="only list the prices, with dates and sources")
     return parser
+
+
+def _price(text: str) -> tuple[str, float]:
+    name, _, dollars = text.partition("=")
+    # A family of instances that is not known here may be given.
+    if name not in PRICES and not name.startswith("ec2-"):
+        raise argparse.ArgumentTypeError(f"there is no price {name!r}: --prices lists them")
+    try:
+        return name, float(dollars)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DOLLARS") from None
 
 
 def _day(text: str) -> dt.date:
@@ -115,6 +145,15 @@ def _verdicts(args: argparse.Namespace) -> tuple[int, str]:
         release = f"by {judged.release.by}: {judged.release.reason}" if judged.release else "-"
         rows.append((str(day), judged.verdict.value, f"{judged.rows:,}", said, release))
     return DONE, "\n".join(describe.table(rows)) + "\n" if found else f"No day of {view.name} was judged yet.\n"
+
+
+def _cost(args: argparse.Namespace) -> tuple[int, str]:
+    if args.prices:
+        return DONE, "\n".join(bill.price_table()) + "\n"
+    prices = {name: each.dollars for name, each in PRICES.items()}
+    chosen = {name: getattr(args, name) for name in bill.settings()}
+    asked = bill.Deployment(registry.views(), args.entities, **chosen, prices={**prices, **dict(args.price)})
+    return DONE, "\n".join(asked.lines()) + "\n"
 
 
 def _report(view: FeatureView, uri: str, found: Sequence[table_schema.Difference]) -> str:

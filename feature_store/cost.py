@@ -16,6 +16,7 @@ from feature_store.function import Type
 from feature_store.view import FeatureView
 
 WRITE_UNIT_BYTES, READ_UNIT_BYTES = 1024, 4096
+ENTITY_BYTES = 36  # of a name, where it is not known: as long as a UUID
 PRICES_AS_OF = "2025-11-05"
 
 

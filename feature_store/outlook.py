@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from feature_store import cost
+from feature_store import cost, speeds
 from feature_store.backfill import Reprocess, State, ViewDays
 from feature_store.calendar import DayRange
 from feature_store.view import FeatureView
 
 CHUNK_ROWS = 500_000  # of features, of all views: minutes of work, which is what a crash can cost
-# Measured on two cores with 5,500 households (benchmarks features, validation, sync), and of a step by itself.
-FEATURIZE_ROWS, VALIDATE_ROWS, SYNC_ROWS, STEP_SECONDS = 60_000, 24_000, 4_400, 15.0  # rows a second, seconds
-ENTITY_BYTES = 36  # of a name, for the price: as long as a UUID
 # As people are told.
 WORDS = {
     State.DONE: "done",
@@ -48,13 +45,13 @@ def chunks(days: Mapping[dt.date, int], most: int = CHUNK_ROWS) -> list[DayRange
 
 def seconds(rows: int, parts: int, *, online: bool = True) -> float:
     """How long so many rows will take in so many chunks, about; without the cluster's start."""
-    steps = [FEATURIZE_ROWS, VALIDATE_ROWS, *([SYNC_ROWS] if online else [])]
-    return sum(rows / pace + parts * STEP_SECONDS for pace in steps)
+    steps = [speeds.FEATURIZE_ROWS, speeds.VALIDATE_ROWS, *([speeds.SYNC_ROWS] if online else [])]
+    return sum(rows / pace + parts * speeds.STEP_SECONDS for pace in steps)
 
 
 def write_units(view: FeatureView, rows: int) -> int:
     """What bringing so many rows online takes, at most: those that are there already as they are cost nothing."""
-    return rows * cost.write_units(cost.row_bytes(view, ENTITY_BYTES))
+    return rows * cost.write_units(cost.row_bytes(view, cost.ENTITY_BYTES))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -20,20 +19,9 @@ from botocore.credentials import Credentials
 
 from infra.local import parts
 from infra.local.aws.faults import CAPACITY, PATH, SPOT_LOSS
-from infra.local.settings import HOST, REGION, ROOT, Ports, Stack
+from infra.local.settings import REGION, ROOT, Stack
 
 START_SECONDS = 120.0
-
-
-def free_ports() -> Ports:
-    """Ports on which nothing listens; all are held at once while they are looked for, so no two are the same."""
-    with ExitStack() as held:
-        found = {}
-        for field in fields(Ports):
-            probe = held.enter_context(socket.socket())
-            probe.bind((HOST, 0))
-            found[field.name] = probe.getsockname()[1]
-    return Ports(**found)
 
 
 def committed_on(table: Path, version: int, moment: dt.datetime) -> None:

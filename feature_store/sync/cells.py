@@ -1,4 +1,4 @@
-"""Rows of features as the bytes that Cassandra's protocol has of them: to be written, and to be compared in.
+"""Rows of features as the bytes that Cassandra's protocol has of them: to be sent, and to be compared in.
 
 What is compared is what was sent, bit for bit: no value is taken apart and put together in between.
 Encodings: cassandra.apache.org/doc/latest/cassandra/reference/native-protocol.html and the protocol's section 6.
@@ -7,8 +7,10 @@ Encodings: cassandra.apache.org/doc/latest/cassandra/reference/native-protocol.h
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from itertools import islice
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
@@ -18,23 +20,99 @@ from feature_store.function import Type
 from feature_store.view import Column
 from feature_store.window import EPOCH
 
-Row = tuple[bytes | None, ...]  # a value a column, in the columns' order; null is None
+# The values of a row in the order of its columns, entity and day first: of each its length, four bytes, and its bytes.
+Row = bytes
+Key = tuple[bytes, bytes]  # entity and day
 
+LENGTH = struct.Struct(">i")
+NULL, UNSET = LENGTH.pack(-1), LENGTH.pack(-2)  # instead of a length; what is unset stays as it is, and is only sent
 DAY_ZERO = 2**31  # of a date: days since 1970 plus this, unsigned
 NUMBERS = {Type.INT: ">i4", Type.BIGINT: ">i8", Type.DOUBLE: ">f8", Type.DATE: ">u4"}
-AT_A_TIME = 4096  # rows: few enough that their thousands of small objects stay in the processor's cache
+AT_A_TIME = 4096  # rows: few enough that they stay in the processor's cache
 
 
-def rows(table: pa.Table, columns: tuple[Column, ...]) -> Iterator[Row]:
+def rows(table: pa.Table, columns: Sequence[Column], null: bytes = NULL) -> Iterator[Row]:
     """Encode the columns of a table, row by row.
 
     Args:
         table: with a column of each name, of the type that Arrow has for it.
         columns: which, in the order in which the rows are to have them.
+        null: what a null becomes: NULL, or UNSET in rows that are only sent, to where nothing is.
     """
+    alike = [list(run) for _, run in groupby(columns, lambda column: column.type is Type.TEXT)]
     for start in range(0, table.num_rows, AT_A_TIME):
         part = table.slice(start, AT_A_TIME)
-        yield from zip(*(_encoded(part.column(column.name), column.type) for column in columns), strict=True)
+        pieces = [
+            piece
+            for run in alike
+            for piece in (
+                [_texts(part.column(column.name), null) for column in run]
+                if run[0].type is Type.TEXT
+                else [_numbers(part, run, null)]
+            )
+        ]
+        yield from map(b"".join, zip(*pieces, strict=True))
+
+
+def values(*of: bytes | None) -> bytes:
+    """Put encoded values in a row, or a part of one; None is null."""
+    return b"".join(NULL if value is None else LENGTH.pack(len(value)) + value for value in of)
+
+
+def split(row: Row) -> list[bytes | None]:
+    """Take a row apart into its encoded values; null, and what is unset, is None."""
+    found: list[bytes | None] = []
+    at = 0
+    while at < len(row):
+        (length,) = LENGTH.unpack_from(row, at)
+        at += LENGTH.size
+        found.append(row[at : at + length] if length >= 0 else None)
+        at += max(0, length)
+    return found
+
+
+def key(row: Row) -> Key:
+    """Give the entity and the day of a row, encoded."""
+    day = LENGTH.size + LENGTH.unpack_from(row)[0]
+    return row[LENGTH.size : day], row[day + LENGTH.size : day + 2 * LENGTH.size]
+
+
+def to_send(row: Row, there: Row | None) -> bytes:
+    """Give the values to write a row by: a null only where it takes one away from the row in its place, if one is.
+
+    Each null that is written is a tombstone, to be read over later.
+    """
+    if there is None:
+        if NULL not in row:
+            return row
+        return b"".join(UNSET if value is None else values(value) for value in split(row))
+    pairs = zip(split(row), split(there), strict=True)
+    return b"".join(UNSET if value is None and old is None else values(value) for value, old in pairs)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows as they came: how many, and the bytes of all."""
+
+    count: int
+    data: bytes
+
+    def rows(
+        self, columns: int, expected: Callable[[bytes, bytes], Row | None]
+    ) -> Iterator[tuple[bytes, bytes, Row, Row | None]]:
+        """Cut it into rows of so many columns: entity, day, the row, and the row that is expected of both, if one is.
+
+        A row that is as expected is told by its bytes alone: what is in it is not looked at.
+        """
+        data, size, at = self.data, LENGTH.size, 0
+        for _ in range(self.count):
+            day_at = at + size + LENGTH.unpack_from(data, at)[0]
+            entity, day = data[at + size : day_at], data[day_at + size : day_at + 2 * size]
+            wanted = expected(entity, day)
+            same = wanted is not None and data.startswith(wanted, at)
+            row = wanted if wanted is not None and same else data[at : _end(data, at, columns)]
+            at += len(row)
+            yield entity, day, row, wanted
 
 
 def day_bytes(day: dt.date) -> bytes:
@@ -47,13 +125,13 @@ def day_of(encoded: bytes) -> dt.date:
     return dt.date.fromordinal(int.from_bytes(encoded) - DAY_ZERO + EPOCH)
 
 
-def named(entity: bytes | None, day: bytes | None) -> str:
+def named(of: Key) -> str:
     """Name a row by its key, as messages do."""
-    return f"{(entity or b'').decode()} {day_of(day or b'')}"
+    return f"{of[0].decode()} {day_of(of[1])}"
 
 
-def by_entity(table: pa.Table, entity: str, columns: tuple[Column, ...]) -> Iterator[tuple[bytes, list[Row]]]:
-    """Encode a table that is in the order of its entities; each entity, encoded too, with its rows."""
+def by_entity(table: pa.Table, entity: str, columns: Sequence[Column]) -> Iterator[tuple[bytes, list[Row]]]:
+    """Encode a table that is in the order of its entities, none null; each entity, encoded too, with its rows."""
     if not table.num_rows:
         return
     ends = pc.run_end_encode(table.column(entity).combine_chunks()).run_ends.to_numpy()
@@ -62,25 +140,57 @@ def by_entity(table: pa.Table, entity: str, columns: tuple[Column, ...]) -> Iter
     for end in ends:
         of_one = list(islice(encoded, int(end) - begin))
         begin = int(end)
-        key = of_one[0][0]
-        if key is None:
-            raise ValueError(f"a row without {entity}")
-        yield key, of_one
+        yield key(of_one[0])[0], of_one
 
 
-def _encoded(column: pa.ChunkedArray, kind: Type) -> list[bytes | None]:
-    if kind is Type.TEXT:
-        texts: list[bytes | None] = column.cast(pa.binary()).to_pylist()
-        return texts
-    array = column.combine_chunks()
-    if kind is Type.DATE:
-        numbers = array.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64) + DAY_ZERO
-    else:
-        numbers = array.fill_null(0).to_numpy(zero_copy_only=False)
-    encoded = numbers.astype(NUMBERS[kind])
-    width, buffer = encoded.dtype.itemsize, encoded.tobytes()
-    values: list[bytes | None] = [buffer[at : at + width] for at in range(0, len(buffer), width)]
-    if array.null_count:
-        for at in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)):
-            values[at] = None
-    return values
+def _texts(column: pa.ChunkedArray, null: bytes) -> list[bytes]:
+    pack = LENGTH.pack
+    return [null if text is None else pack(len(text)) + text for text in column.cast(pa.binary()).to_pylist()]
+
+
+def _numbers(table: pa.Table, columns: Sequence[Column], null: bytes) -> list[bytes]:
+    """Encode columns of numbers, next to each other in a row, all at once: what is null is cut out at the end."""
+    kinds = [np.dtype(NUMBERS[column.type]) for column in columns]
+    layout = np.dtype([(f"{what}{place}", kind) for place, of in enumerate(kinds) for what, kind in _cell(of)])
+    made = np.empty(table.num_rows, layout)
+    kept: np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None = None
+    for place, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
+        array = table.column(column.name).combine_chunks()
+        made[f"length{place}"] = kind.itemsize
+        made[f"value{place}"] = _plain(array, column.type)
+        if array.null_count:
+            if kept is None:
+                kept = np.ones((table.num_rows, layout.itemsize), np.bool_)
+            nulls = np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
+            made[f"length{place}"][nulls] = LENGTH.unpack(null)[0]
+            begin = int(layout.fields[f"value{place}"][1]) if layout.fields else 0
+            kept[nulls, begin : begin + kind.itemsize] = False
+    if kept is None:
+        data, width = made.tobytes(), layout.itemsize
+        return [data[at : at + width] for at in range(0, len(data), width)]
+    data = made.view(np.uint8).reshape(kept.shape)[kept].tobytes()
+    ends = kept.sum(axis=1).cumsum().tolist()
+    return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _cell(kind: np.dtype[np.generic]) -> Iterator[tuple[str, np.dtype[np.generic]]]:
+    yield "length", np.dtype(">i4")
+    yield "value", kind
+
+
+def _plain(array: pa.Array, kind: Type) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+    """Give its numbers, with a zero where one is null."""
+    if kind is not Type.DATE:
+        plain: np.ndarray[tuple[int], np.dtype[np.generic]] = array.fill_null(0).to_numpy(zero_copy_only=False)
+        return plain
+    days: np.ndarray[tuple[int], np.dtype[np.int32]] = (
+        array.cast(pa.int32()).fill_null(0).to_numpy(zero_copy_only=False)
+    )
+    return days.astype(np.int64) + DAY_ZERO
+
+
+def _end(data: bytes, at: int, columns: int) -> int:
+    """Find where a row ends that begins at a place."""
+    for _ in range(columns):
+        at += LENGTH.size + max(0, LENGTH.unpack_from(data, at)[0])
+    return at

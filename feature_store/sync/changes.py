@@ -24,7 +24,8 @@ from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
 from feature_store.function import Type
 from feature_store.sync import cells
-from feature_store.sync.online_table import Key, Upsert
+from feature_store.sync.cells import Key
+from feature_store.sync.online_table import Upsert
 from feature_store.view import FeatureView
 
 if TYPE_CHECKING:
@@ -64,17 +65,16 @@ class Changes:
 
     def upserts(self) -> Iterator[Upsert]:
         """The rows to write, encoded."""
-        new = cells.rows(self.rows, self.view.columns)
         if WAS + self.view.entity not in self.rows.column_names:
-            return (Upsert(row, None) for row in new)
+            return (Upsert(row, None) for row in cells.rows(self.rows, self.view.columns, cells.UNSET))
+        new = cells.rows(self.rows, self.view.columns)
         was = self.rows.select([WAS + column.name for column in self.view.columns])
         old = cells.rows(was.rename_columns([column.name for column in self.view.columns]), self.view.columns)
         return (Upsert(*pair) for pair in zip(new, old, strict=True))
 
     def keys_gone(self) -> Iterator[Key]:
         """The keys to delete, encoded."""
-        for entity, day in cells.rows(self.gone, self.view.keys):
-            yield entity or b"", day or b""
+        return map(cells.key, cells.rows(self.gone, self.view.keys))
 
 
 class Features:

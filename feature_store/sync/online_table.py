@@ -10,45 +10,26 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 # The driver ships no types.
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, Session  # type: ignore[import-untyped]
+from cassandra.cluster import Cluster, Session  # type: ignore[import-untyped]
 from cassandra.metadata import Murmur3Token  # type: ignore[import-untyped]
-from cassandra.protocol import ResultMessage, _ProtocolHandler, read_int  # type: ignore[import-untyped]
-from cassandra.query import UNSET_VALUE, PreparedStatement  # type: ignore[import-untyped]
+from cassandra.query import PreparedStatement  # type: ignore[import-untyped]
 
 from feature_store import cost, cql, cql_lint
 from feature_store.endpoint import DRIVER_ERRORS, Endpoint, OnlineError, open_session
 from feature_store.sync import cells
-from feature_store.sync.cells import Row
+from feature_store.sync.cells import Key, Page, Row
 from feature_store.sync.pace import Pace
-from feature_store.sync.requests import PATIENCE_SECONDS, Request, RequestError, Requests, Take
+from feature_store.sync.requests import PATIENCE_SECONDS, RequestError, Requests, Take
+from feature_store.sync.wire import Request, Wire
 from feature_store.view import FeatureView
 
 PAGE_ROWS = 2000  # of at most 0.5 KB: one page of Keyspaces, which ends at 1 MB
 RANGES = 64  # that the whole table is read in: each of them is soon read again if it fails
-Key = tuple[bytes, bytes]  # entity and day, encoded
-
-
-class _UndecodedRows(ResultMessage):  # type: ignore[misc]  # the driver is untyped
-    """Rows as their bytes."""
-
-    def recv_results_rows(self, f: Any, _: Any, user_type_map: Any, result_metadata: Any, __: Any) -> None:  # noqa: ANN401
-        """Take them from the wire, as the driver's own does, and leave out what comes after."""
-        self.recv_results_metadata(f, user_type_map)
-        columns = self.column_metadata or result_metadata
-        self.column_names = [column[2] for column in columns]
-        self.column_types = [column[3] for column in columns]
-        self.parsed_rows = [tuple(self.recv_row(f, len(columns))) for _ in range(read_int(f))]
-
-
-class _Undecoded(_ProtocolHandler):  # type: ignore[misc]  # the driver is untyped
-    """The protocol handler of a session that gives rows as their bytes, which drivers are made to take others of."""
-
-    message_types_by_opcode = {**_ProtocolHandler.message_types_by_opcode, ResultMessage.opcode: _UndecodedRows}  # noqa: RUF012
 
 
 @dataclass(frozen=True)
@@ -58,12 +39,10 @@ class Upsert:
     row: Row
     there: Row | None
 
-    def values(self) -> list[Any]:
-        """What to send: a null only where it takes a value away, as each null is a tombstone, to be read over later."""
-        there = self.there or (None,) * len(self.row)
-        return [
-            UNSET_VALUE if value is None and old is None else value for value, old in zip(self.row, there, strict=True)
-        ]
+    @property
+    def key(self) -> Key:
+        """Of which entity and day it is."""
+        return cells.key(self.row)
 
 
 @dataclass
@@ -89,16 +68,24 @@ class Compared:
 
     def by_day(self) -> Counter[dt.date]:
         """How many rows of each day are not as they should be."""
-        days = Counter([*(_second(each.row) for each in self.upserts), *(day for _, day in self.left_over)])
+        days = Counter(day for _, day in self._keys())
         return Counter({cells.day_of(day): count for day, count in days.items()})
 
     def only(self, days: Collection[dt.date]) -> Compared:
         """What differs of some days."""
         wanted = {cells.day_bytes(day) for day in days}
         return Compared(
-            upserts=[each for each in self.upserts if _second(each.row) in wanted],
+            upserts=[each for each in self.upserts if each.key[1] in wanted],
             left_over=[key for key in self.left_over if key[1] in wanted],
         )
+
+    def entities(self) -> set[bytes]:
+        """Whose rows are not as they should be."""
+        return {entity for entity, _ in self._keys()}
+
+    def _keys(self) -> Iterator[Key]:
+        yield from (each.key for each in self.upserts)
+        yield from self.left_over
 
 
 @dataclass
@@ -118,7 +105,7 @@ class OnlineTable:
     """A table of a view, of one process. Close it, or use it in `with`."""
 
     def __init__(self, session: Session, view: FeatureView, keyspace: str, table: str) -> None:
-        """Take a session that gives rows undecoded, as open_table makes it."""
+        """Take a session, as open_table makes it."""
         self.name = f"{keyspace}.{table}"
         self.usage = Usage()
         self.patience = PATIENCE_SECONDS
@@ -147,11 +134,11 @@ class OnlineTable:
             OnlineError: a row can't be written; others may be.
         """
         insert = self._prepared(cql.insert(self._view, self._keyspace, self._table))
-        requests = (Request(insert, each.values(), each.row[:2]) for each in upserts)
+        requests = (Request(insert, cells.to_send(each.row, each.there), each.key) for each in upserts)
 
-        def take(request: Request, _: list[Any], __: bool) -> None:
+        def take(request: Request, _: Page | None, __: bool) -> None:
             self.usage.rows_written += 1
-            self.usage.write_units += self.units_a_row(len(request.values[0]))
+            self.usage.write_units += self.units_a_row(len(request.about[0]))
 
         self._send("write", "rows written", requests, take, total)
 
@@ -171,11 +158,12 @@ class OnlineTable:
         """Delete rows; one that is not there is no error. OnlineError if one can't be deleted; others may be."""
         delete = self._prepared(cql.delete(self._view, self._keyspace, self._table))
 
-        def take(_: Request, __: list[Any], ___: bool) -> None:
+        def take(_: Request, __: Page | None, ___: bool) -> None:
             self.usage.rows_deleted += 1
             self.usage.write_units += 1
 
-        self._send("write", "rows deleted", (Request(delete, key, key) for key in keys), take, total)
+        requests = (Request(delete, cells.values(*key), key) for key in keys)
+        self._send("write", "rows deleted", requests, take, total)
 
     def compare(self, wanted: Iterable[tuple[bytes, list[Row]]], entities: int, days: Sequence[dt.date]) -> Compared:
         """Read the rows that entities have of some days, and compare them with what should be there.
@@ -194,20 +182,20 @@ class OnlineTable:
         among = None if len(days) > (max(days) - min(days)).days else {cells.day_bytes(day) for day in days}
         select = self._prepared(cql.select_days(self._view, self._keyspace, self._table))
         select.fetch_size = PAGE_ROWS
+        span = cells.values(first, last)
         open_: dict[bytes, dict[bytes, Row]] = {}
 
         def ask() -> Iterator[Request]:
             for entity, rows in wanted:
-                open_[entity] = {_second(row): row for row in rows}
-                found.rows.update(map(_second, rows))
-                yield Request(select, (entity, first, last), entity)
+                open_[entity] = {cells.key(row)[1]: row for row in rows}
+                found.rows.update(open_[entity].keys())
+                yield Request(select, cells.values(entity) + span, entity)
 
-        def take(request: Request, rows: list[Row], last: bool) -> None:
-            self._note_read(rows)
+        def take(request: Request, page: Page | None, last: bool) -> None:
             expected = open_[request.about]
-            for row in rows:
-                if among is None or _second(row) in among:
-                    self._note(found, expected.pop(_second(row), None), row)
+            for _, day, row, right in self._rows(page, lambda _, day: expected.pop(day, None)):
+                if among is None or day in among:
+                    self._note(found, right, row)
             if last:
                 self._note_missing(found, open_.pop(request.about))
 
@@ -228,21 +216,24 @@ class OnlineTable:
         Raises:
             OnlineError: they can't be read.
         """
-        found = Compared(Counter(_second(row) for rows in wanted.values() for row in rows))
+        open_ = {entity: {cells.key(row)[1]: row for row in rows} for entity, rows in wanted.items()}
+        found = Compared(Counter(day for rows in open_.values() for day in rows))
         select = self._prepared(cql.select_tokens(self._view, self._keyspace, self._table))
         select.fetch_size = PAGE_ROWS
-        open_ = {entity: {_second(row): row for row in rows} for entity, rows in wanted.items()}
         nothing: dict[bytes, Row] = {}
 
-        def take(_: Request, rows: list[Row], __: bool) -> None:
-            self._note_read(rows)
-            for row in rows:
-                expected = open_.get(_first(row), nothing).pop(_second(row), None)
-                if expected is not None or not passed_over(_second(row)):
-                    self._note(found, expected, row)
+        def expected(entity: bytes, day: bytes) -> Row | None:
+            return open_.get(entity, nothing).pop(day, None)
+
+        def take(_: Request, page: Page | None, __: bool) -> None:
+            for _entity, day, row, right in self._rows(page, expected):
+                if right is not None or not passed_over(day):
+                    self._note(found, right, row)
 
         steps = token_ranges(part, parts, RANGES)
-        asked = [Request(select, [token.to_bytes(8, signed=True) for token in step], step) for step in steps]
+        asked = [
+            Request(select, cells.values(*(edge.to_bytes(8, signed=True) for edge in step)), step) for step in steps
+        ]
         self._send("read", "ranges compared", iter(asked), take, len(asked))
         for left in open_.values():
             self._note_missing(found, left)
@@ -251,7 +242,7 @@ class OnlineTable:
     @staticmethod
     def _note(found: Compared, expected: Row | None, row: Row) -> None:
         if expected is None:
-            found.left_over.append((_first(row), _second(row)))
+            found.left_over.append(cells.key(row))
         elif expected != row:
             found.upserts.append(Upsert(expected, row))
 
@@ -260,17 +251,23 @@ class OnlineTable:
         found.missing += len(expected)
         found.upserts.extend(Upsert(row, None) for row in expected.values())
 
-    def _note_read(self, rows: Sequence[Row]) -> None:
-        size = sum(self._row_bytes(len(_first(row))) for row in rows)
+    def _rows(
+        self, page: Page | None, expected: Callable[[bytes, bytes], Row | None]
+    ) -> Iterator[tuple[bytes, bytes, Row, Row | None]]:
+        """The rows of a page, as `Page.rows`; what reading it took is noted."""
+        size = 0
+        for entity, day, row, wanted in page.rows(len(self._view.columns), expected) if page else ():
+            size += self._row_bytes(len(entity))
+            yield entity, day, row, wanted
         self.usage.read_units += cost.read_units(size)
 
     def _send(self, kind: str, what: str, requests: Iterator[Request], take: Take, total: int) -> None:
         pace, began = self._paces[kind], time.monotonic()
         try:
-            Requests(self._session, pace, what, self.patience).send(requests, take, total)
+            Requests(Wire(self._session), pace, what, self.patience).send(requests, take, total)
         except RequestError as error:
             key = error.about
-            which = f" at {cells.named(*key)}" if kind == "write" and key else ""
+            which = f" at {cells.named(key)}" if kind == "write" and key else ""
             what_now = "What was written stays; run this again, and it goes on from there." if kind == "write" else ""
             raise OnlineError(f"{self.name}{which}: {error}. {what_now}".rstrip()) from error
         finally:
@@ -293,8 +290,7 @@ def open_table(endpoint: Endpoint, view: FeatureView, keyspace: str, table: str)
     Raises:
         OnlineError: there is no connection, no such table, or it has other columns.
     """
-    session = open_session(endpoint, _undecoded)
-    session.client_protocol_handler = _Undecoded
+    session = open_session(endpoint)
     try:
         _check(session.cluster, view, keyspace, table)
     except OnlineError:
@@ -324,14 +320,6 @@ def token_ranges(part: int, parts: int, steps: int) -> list[tuple[int, int]]:
     return [(low, high) for low, high in pairwise(edges) if low < high]
 
 
-def _undecoded(cluster: Cluster) -> None:
-    cluster.profile_manager.profiles[EXEC_PROFILE_DEFAULT].row_factory = _as_they_are
-
-
-def _as_they_are(_: object, rows: list[Row]) -> list[Row]:
-    return rows
-
-
 def _check(cluster: Cluster, view: FeatureView, keyspace: str, table: str) -> None:
     known = cluster.metadata.keyspaces.get(keyspace)
     there = known.tables.get(table) if known else None
@@ -347,11 +335,3 @@ def _check(cluster: Cluster, view: FeatureView, keyspace: str, table: str) -> No
         raise OnlineError(
             f"The online table {keyspace}.{table} differs from the view in {', '.join(wrong)}: run spark_jobs.schema."
         )
-
-
-def _first(row: Row) -> bytes:
-    return row[0] or b""
-
-
-def _second(row: Row) -> bytes:
-    return row[1] or b""

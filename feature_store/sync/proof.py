@@ -73,8 +73,7 @@ class Proof:
 
     def of_mended(self, chunk: Chunk, compared: Compared) -> Compared:
         """Compare the entities again that were mended."""
-        entities = {key for key, _ in compared.left_over} | {each.row[0] or b"" for each in compared.upserts}
-        names = pa.array(sorted(entity.decode() for entity in entities), pa.string())
+        names = pa.array(sorted(entity.decode() for entity in compared.entities()), pa.string())
         rows = _no_rows(self.features.view) if chunk.leaves else self.features.rows(chunk.days, names)
         return self._compare_entities(chunk, rows, names)
 

@@ -6,10 +6,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
-from threading import Event
 from typing import Any
 
 # The driver ships no types.
@@ -21,16 +19,21 @@ from cassandra import (  # type: ignore[import-untyped]
     WriteFailure,
     WriteTimeout,
 )
-from cassandra.cluster import NoHostAvailable, Session  # type: ignore[import-untyped]
+from cassandra.cluster import NoHostAvailable  # type: ignore[import-untyped]
 from cassandra.connection import ConnectionException  # type: ignore[import-untyped]
+from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
 from cassandra.protocol import (  # type: ignore[import-untyped]
     IsBootstrappingErrorMessage,
     OverloadedErrorMessage,
+    PreparedQueryNotFound,
     ServerError,
 )
-from cassandra.query import BoundStatement, PreparedStatement  # type: ignore[import-untyped]
+from cassandra.query import PreparedStatement  # type: ignore[import-untyped]
 
+from feature_store.endpoint import DRIVER_ERRORS
+from feature_store.sync.cells import Page
 from feature_store.sync.pace import Pace
+from feature_store.sync.wire import Answer, Request, Wire
 
 # Throttled requests arrive as timeouts of the server (docs.aws.amazon.com/keyspaces/latest/devguide/
 # troubleshooting.serverless.html): the answer is another time, and slower.
@@ -39,6 +42,7 @@ REFUSED = (WriteTimeout, ReadTimeout, OverloadedErrorMessage)
 LOST = (
     OperationTimedOut,
     NoHostAvailable,
+    NoConnectionsAvailable,
     ConnectionException,
     Unavailable,
     WriteFailure,
@@ -51,6 +55,9 @@ PATIENCE_SECONDS = 120.0  # without a single request taken
 PAUSE_SECONDS = 0.1, 2.0  # after a lost request, doubled up to the second
 LOST_TRIES = 20  # of one request, between which others are taken: then it is this request that can't be done
 IDLE_SECONDS = 0.05  # the longest sleep while answers are awaited: they wake us
+BEAT_SECONDS = (
+    0.004  # the shortest while there is room: what is sent, and answered, one by one costs several times more
+)
 PROGRESS_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -65,34 +72,18 @@ class RequestError(Exception):
         self.about = about
 
 
-@dataclass
-class Request:
-    """A statement with its values, encoded; `about` says what it is about, for whoever takes the answer."""
-
-    statement: PreparedStatement
-    values: Sequence[Any]
-    about: Any
-    page: bytes | None = field(default=None, repr=False)
-    lost: int = 0  # times in a row, and of these, those between which others were taken
-    lost_alone: int = 0
-    seen: int = 0  # how many others were taken by the last time
-
-
-Take = Callable[[Request, list[Any], bool], None]  # the rows of a page, and whether it is the last
+Take = Callable[[Request, Page | None, bool], None]  # a page of rows, if it is a read, and whether it is the last
 
 
 class Requests:
-    """Sends the requests of one table. One thread's; the driver's own thread only leaves the answers here."""
+    """Sends the requests of one table. One thread's."""
 
-    def __init__(self, session: Session, pace: Pace, name: str, patience: float = PATIENCE_SECONDS) -> None:
-        """Send by a session, at a pace; `name` is what messages call it, such as `rows written`."""
+    def __init__(self, wire: Wire, pace: Pace, name: str, patience: float = PATIENCE_SECONDS) -> None:
+        """Send over a wire, at a pace; `name` is what messages call it, such as `rows written`."""
         self.pace = pace
-        self._session = session
+        self._wire = wire
         self._name = name
         self._patience = patience
-        self._answers: deque[tuple[Request, list[Any] | None, bytes | None, BaseException | None]] = deque()
-        self._woken = Event()
-        self._in_flight = 0
         self._taken_at = time.monotonic()
         self._pause, self._paused_until = PAUSE_SECONDS[0], 0.0
         self._lost: BaseException | None = None  # the last one, if nothing was taken since
@@ -105,8 +96,7 @@ class Requests:
 
         Args:
             requests: in the order in which they are first sent.
-            take: is given each request with the rows of its answer, page by page, and whether it is the last page; on
-                this thread.
+            take: is given each request with its answer, page by page.
             total: how many there are, for the progress in the log.
 
         Raises:
@@ -116,7 +106,7 @@ class Requests:
         more, done, said = True, 0, 0
         self._taken_at = said_at = time.monotonic()
         try:
-            while more or again or self._later or self._in_flight or self._answers:
+            while more or again or self._later or self._wire.in_flight:
                 done += self._answered(again, take)
                 now = time.monotonic()
                 while self._later and self._later[0][0] <= now:
@@ -125,17 +115,20 @@ class Requests:
                     log.info(*self._progress(done, total, (done - said) / (now - said_at)))
                     said_at, said = now, done
                 self._check_patience(now, None if more else [*again, *(each for *_, each in self._later)])
-                room = min(self.pace.credit(), IN_FLIGHT - self._in_flight) if now >= self._paused_until else 0
-                while room > 0 and (again or more):
+                room = min(self.pace.credit(), IN_FLIGHT - self._wire.in_flight) if now >= self._paused_until else 0
+                sending: list[Request] = []
+                while len(sending) < room and (again or more):
                     request = again.popleft() if again else next(source, None)
                     if request is None:
                         more = False
                         break
-                    self._send(request)
-                    room -= 1
-                if not self._answers and (more or again or self._later or self._in_flight):
-                    self._woken.wait(self._idle(now, waits=bool(more or again or self._later)))
-                self._woken.clear()
+                    sending.append(request)
+                    self.pace.sent()
+                if sending:
+                    self._wire.send(sending)
+                waits = bool(more or again or self._later)
+                if waits or self._wire.in_flight:
+                    self._wire.wait(self._idle(now, waits=waits))
         finally:
             self._settle()
 
@@ -150,43 +143,23 @@ class Requests:
         until = self._paused_until - now if now < self._paused_until else self.pace.wait()
         if self._later:
             until = min(until, self._later[0][0] - now)
-        return min(IDLE_SECONDS, max(until, 0.0005)) if self._in_flight < IN_FLIGHT else IDLE_SECONDS
-
-    def _send(self, request: Request) -> None:
-        bound = BoundStatement(request.statement)
-        bound.values = request.values  # encoded already: binding would do it again
-        self.pace.sent()
-        self._in_flight += 1
-        future = self._session.execute_async(bound, paging_state=request.page)
-
-        def taken(rows: list[Any] | None) -> None:
-            self._answers.append((request, rows or [], future._paging_state, None))  # no public way to it
-            self._woken.set()
-
-        def failed(error: BaseException) -> None:
-            self._answers.append((request, None, None, error))
-            self._woken.set()
-
-        future.add_callbacks(taken, failed)
+        return min(IDLE_SECONDS, max(until, BEAT_SECONDS)) if self._wire.in_flight < IN_FLIGHT else IDLE_SECONDS
 
     def _answered(self, again: deque[Request], take: Take) -> int:
         """Deal with the answers that are there; how many requests are done by them."""
         done = 0
-        while self._answers:
-            request, rows, page, error = self._answers.popleft()
-            self._in_flight -= 1
+        forgotten: dict[bytes, PreparedStatement] = {}
+        for answer in self._wire.answers():
+            request, error = answer.request, answer.error
             if error is None:
-                self.pace.accept()
-                self._taken_at, self._pause, self._lost = time.monotonic(), PAUSE_SECONDS[0], None
-                request.lost = request.lost_alone = 0
-                self._taken += 1
-                take(request, rows or [], not page)
-                if page:
-                    again.append(Request(request.statement, request.values, request.about, page))
-                else:
-                    done += 1
+                done += self._accept(answer, again, take)
             elif isinstance(error, REFUSED):
                 self.pace.refuse()
+                again.append(request)
+            elif isinstance(error, PreparedQueryNotFound):  # the table was altered, or the server is a new one
+                self.pace.lose()
+                forgotten[request.statement.query_id] = request.statement
+                self._lost = error
                 again.append(request)
             elif isinstance(error, LOST):
                 self.pace.lose()
@@ -194,7 +167,29 @@ class Requests:
             else:
                 self.pace.lose()
                 raise RequestError(f"{type(error).__name__}: {error}", request.about) from error
+        for statement in forgotten.values():
+            self._prepare(statement)
         return done
+
+    def _accept(self, answer: Answer, again: deque[Request], take: Take) -> bool:
+        """Take a page; whether it is the last."""
+        request = answer.request
+        self.pace.accept()
+        self._taken_at, self._pause, self._lost = time.monotonic(), PAUSE_SECONDS[0], None
+        request.lost = request.lost_alone = 0
+        self._taken += 1
+        take(request, answer.page, not answer.next_page)
+        if answer.next_page:
+            again.append(Request(request.statement, request.values, request.about, answer.next_page))
+        return not answer.next_page
+
+    def _prepare(self, statement: PreparedStatement) -> None:
+        try:
+            self._wire.prepare(statement)
+        except (*REFUSED, *LOST) as error:  # the next one that is not known has it tried again
+            self._lost = error
+        except DRIVER_ERRORS as error:
+            raise RequestError(f"{type(error).__name__}: {error}") from error
 
     def _put_off(self, request: Request, error: BaseException) -> None:
         """Send a lost request again a little later; and nothing else either, if it is not the only one.
@@ -222,19 +217,19 @@ class Requests:
         """Give up if nothing was taken for too long; `left` are those that wait, if they are all that there is."""
         if now - self._taken_at > self._patience:
             why = _said(self._lost) if self._lost else "every request was refused for want of capacity"
-            about = left[0].about if left and len(left) == 1 and not self._in_flight else None
+            about = left[0].about if left and len(left) == 1 and not self._wire.in_flight else None
             raise RequestError(f"no request was taken for {self._patience:.0f} s: {why}", about)
 
     def _settle(self) -> None:
         """Wait for what is in flight: nothing may be done behind the back of whoever goes on."""
         deadline = time.monotonic() + self._patience
-        while self._in_flight > len(self._answers) and time.monotonic() < deadline:
-            self._woken.wait(IDLE_SECONDS)
-            self._woken.clear()
-        for _ in range(self._in_flight):
+        while self._wire.in_flight and time.monotonic() < deadline:
+            for _ in self._wire.answers():
+                self.pace.lose()
+            if self._wire.in_flight:
+                self._wire.wait(IDLE_SECONDS)
+        for _ in range(self._wire.in_flight):
             self.pace.lose()
-        self._in_flight = 0
-        self._answers.clear()
         self._later.clear()
 
 

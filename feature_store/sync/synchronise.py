@@ -219,7 +219,7 @@ class Sync:
 
     def _mend(self, compared: Compared, days: Collection[dt.date] = ()) -> None:
         """Mend what differs: of some days, which then are marked, or of those that differ."""
-        longest = max((len(each.row[0] or b"") for each in compared.upserts), default=0)
+        longest = max((len(each.key[0]) for each in compared.upserts), default=0)
         units = len(compared.upserts) * self.online.units_a_row(longest) + len(compared.left_over)
         log.info("%s row(s) are mended: %s.", f"{compared.differences:,}", self.budget.said(units))
         self.budget.check(compared.differences, units, self.online.usage)
@@ -288,8 +288,8 @@ class Sync:
 
     def _difference(self, chunk: Chunk, compared: Compared) -> str:
         missing = f"{compared.missing} missing, " if compared.missing else ""
-        rows = [each.row[:2] for each in compared.upserts[:EXAMPLES]] + compared.left_over[:EXAMPLES]
-        some = ", ".join(cells.named(*row) for row in rows[:EXAMPLES])
+        keys = [each.key for each in compared.upserts[:EXAMPLES]] + compared.left_over[:EXAMPLES]
+        some = ", ".join(map(cells.named, keys[:EXAMPLES]))
         return (
             f"{self.online.name} is not what {self.features.uri} has of {chunk}, after a repair: {missing}"
             f"{len(compared.upserts) - compared.missing} different, {len(compared.left_over)} left over "

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from infra.dags import VARIABLE
 from infra.local.files import write_private
-from infra.local.settings import HOST, REGION, ROOT, VENV, Stack, StackError
+from infra.local.settings import REGION, ROOT, VENV, Stack, StackError
 
 AIRFLOW = [str(VENV / "bin" / "python"), "-m", "airflow"]
 # Nothing but this machine reads the logs, and from files: two servers of logs less to bind a port.
@@ -27,6 +27,7 @@ COMMANDS = {
     "airflow-dag-processor": ["dag-processor"],
     "airflow-triggerer": ["triggerer", "--skip-serve-logs"],
 }
+DATABASE = "airflow"  # the name of the database in PostgreSQL, and of its owner
 
 
 def home(stack: Stack) -> Path:
@@ -121,9 +122,9 @@ def _configuration(stack: Stack) -> str:
             "hostname_callable": "socket.gethostname",
         },
         "api": {
-            "host": HOST,
+            "host": stack.hosts.airflow_host,
             "port": str(stack.ports.airflow_port),
-            "base_url": stack.airflow_url,
+            "base_url": stack.airflow_page,
             "secret_key": stack.secrets.airflow_api_secret_key,
         },
         "api_auth": {"jwt_secret": stack.secrets.airflow_jwt_secret},
@@ -147,6 +148,10 @@ def _configuration(stack: Stack) -> str:
         "triggerer": {"job_heartbeat_sec": "1"},
         "dag_processor": {"refresh_interval": "5"},
     }
+    if stack.database:
+        login = f"{DATABASE}:{stack.secrets.database_password}"
+        # The driver by its name: SQLAlchemy's default for PostgreSQL is another one.
+        sections["database"] = {"sql_alchemy_conn": f"postgresql+psycopg2://{login}@{stack.database}/{DATABASE}"}
     parser = configparser.ConfigParser(interpolation=None)
     # Airflow reads the file with interpolation: a % (in a path, say) is to be written twice.
     parser.read_dict(

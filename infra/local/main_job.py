@@ -23,7 +23,6 @@ from infra.dags import DAGS
 from infra.local import generate, landing, prepare, stack
 from infra.local.airflow_api import AirflowApi
 from infra.local.settings import BUCKET, Stack, StackError
-from infra.local.supervision import Supervisor
 
 DAG = "feature_store_daily"
 STAGES = (
@@ -92,7 +91,7 @@ def _run_day(this: Stack, found: landing.Input, day: dt.date, report: Report) ->
     landed = landing.land(boto3.client("s3"), found.sources, lambda text: report.say(f"landed {text}"))
     where = layout.uri(BUCKET, layout.LANDING)
     report.say(f"{len(found.sources)} file(s) in {where}, {landed} new, up to {found.days.end}")
-    api = AirflowApi(this.airflow_url, is_up=lambda: Supervisor(this).pid() is not None)
+    api = AirflowApi(this.airflow_url, is_up=lambda: stack.is_going(this))
     run_id = api.trigger_day(DAG, day, reader="ingest")
     for dag_id in DAGS:
         api.unpause(dag_id)
@@ -109,7 +108,7 @@ def _while_up(this: Stack) -> Iterator[None]:
     except RunFailedError:
         raise
     except Exception as error:
-        Supervisor(this).states()  # says that the stack was stopped, if it was
+        stack.check_not_stopped(this)
         if isinstance(error, httpx.HTTPStatusError):
             request, answer = error.request, error.response
             raise StackError(
@@ -218,11 +217,14 @@ def _summary(this: Stack, api: AirflowApi, run_id: str, day: dt.date, seconds: f
     if advice:
         yield advice
         yield ""
-    yield f"Airflow   {this.airflow_url}   (no sign-in: it listens on this machine only, and you are its admin)"
-    yield f"This run  {this.airflow_url}/dags/{DAG}/runs/{run_id}"
-    yield f"Features  {this.airflow_url}/plugin/features"
-    yield f"Report    {this.airflow_url}/feature-store/reports/{DAG}/{quote(run_id, safe='')}"
-    yield "The stack stays up. `make -s env` prints what other programs need to look inside; `make stop` ends it."
+    yield f"Airflow   {this.airflow_page}   (no sign-in: it listens on this machine only, and you are its admin)"
+    yield f"This run  {this.airflow_page}/dags/{DAG}/runs/{run_id}"
+    yield f"Features  {this.airflow_page}/plugin/features"
+    yield f"Report    {this.airflow_page}/feature-store/reports/{DAG}/{quote(run_id, safe='')}"
+    if this.is_elsewhere:
+        yield "The containers stay up. docs/guide/containers.md says how to look inside, and how to end them."
+    else:
+        yield "The stack stays up. `make -s env` prints what other programs need to look inside; `make stop` ends it."
 
 
 def _one_household(this: Stack, day: dt.date) -> Iterator[str]:

@@ -14,6 +14,8 @@ from infra.local.settings import VENV, Stack, StackError
 SERVERS = ("cassandra", "s3", "aws")
 AIRFLOW = tuple(airflow.COMMANDS)
 PARTS = (*SERVERS, *AIRFLOW)
+# Airflow itself takes a process whose last heartbeat is older for dead.
+LAST_SIGN_OF_LIFE = dt.timedelta(seconds=30)
 # The ports that each part listens on, by their names in settings.Ports.
 PORTS = {
     "cassandra": ("keyspaces_port", "cassandra_storage_port"),
@@ -38,7 +40,7 @@ def serve(stack: Stack, part: str) -> NoReturn:
     elif part in AIRFLOW:
         airflow.serve(stack, part)
     else:
-        raise StackError(f"There is no part {part!r}: the parts are {', '.join(PARTS)}.")
+        raise _no_part(part)
 
 
 def is_ready(stack: Stack, part: str, started: dt.datetime) -> bool:
@@ -55,11 +57,22 @@ def is_ready(stack: Stack, part: str, started: dt.datetime) -> bool:
     return airflow.is_ready(stack, part, started)
 
 
+def answers(stack: Stack, part: str) -> bool:
+    """Whether a part answers its clients, whoever has started it and when."""
+    if part not in PARTS:
+        raise _no_part(part)
+    return is_ready(stack, part, dt.datetime.now(dt.UTC) - LAST_SIGN_OF_LIFE)
+
+
 def _answers(url: str, status: int) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - a loopback address of our own
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - an address of our own
             return int(answer.status) == status
     except urllib.error.HTTPError as refused:
         return refused.code == status
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
+
+
+def _no_part(part: str) -> StackError:
+    return StackError(f"There is no part {part!r}: the parts are {', '.join(PARTS)}.")

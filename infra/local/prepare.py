@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import boto3
 
 from feature_store import online
-from infra import release
+from infra import release, wheels
 from infra.dags import DAGS, POOL, POOL_DESCRIPTION, POOL_SLOTS
 from infra.local import airflow, cassandra
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import BUCKET, HOST, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
+from infra.local.aws.node import link_programs, programs
+from infra.local.settings import BUCKET, KEYSPACE, REGION, ROOT, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -31,7 +32,8 @@ def prepare(stack: Stack, progress: Callable[[str], None]) -> None:
     s3: S3Client = boto3.client("s3")
     _make_bucket(s3)
     cassandra.prepare_roles(stack)
-    published = release.publish(release.build([stack.ca], stack.home / "release"), BUCKET)
+    packages = {wheels.HERE: wheels.fetch(wheels.HERE)}
+    published = release.publish(release.build([stack.ca], stack.home / "release", packages=packages), BUCKET)
     progress(f"code is published: {published}")
     install_node(stack, published)
     airflow.write_variables(stack, _dag_settings(stack, published))
@@ -52,11 +54,12 @@ def driver_config(stack: Stack) -> Path:
 def install_node(stack: Stack, release_uri: str) -> None:
     """Run the EMR bootstrap script on this machine, so that jobs started by hand are set up as steps are."""
     log = stack.logs / "node-bootstrap.log"
-    node_home(stack).mkdir(parents=True, exist_ok=True)
+    links = node_home(stack) / "bin"
+    link_programs(links)
     with log.open("w") as out:
         done = subprocess.run(
             ["bash", str(ROOT / "EMR" / "emr_bootstrap_script.sh"), *bootstrap_arguments(stack, release_uri)],
-            env={**stack.process_environment(), "HOME": str(node_home(stack))},
+            env={**stack.process_environment(), **programs(links), "HOME": str(node_home(stack))},
             stdout=out,
             stderr=subprocess.STDOUT,
             check=False,
@@ -69,14 +72,14 @@ def install_node(stack: Stack, release_uri: str) -> None:
 def bootstrap_arguments(stack: Stack, release_uri: str) -> list[str]:
     """List the bootstrap script's arguments, as EMR/cluster.json gives them."""
     port = str(stack.ports.keyspaces_port)
-    where = ["--keyspaces-host", HOST, "--keyspaces-port", port, "--region", REGION]
+    where = ["--keyspaces-host", stack.hosts.keyspaces_host, "--keyspaces-port", port, "--region", REGION]
     return ["--release", release_uri, "--secret", SECRET_NAME, *where]
 
 
 def connect_online(stack: Stack) -> online.Connection:
     """Connect to the stack's online store as its ordinary role; OnlineError where it can't be had."""
     return online.connect(
-        host=HOST,
+        host=stack.hosts.keyspaces_host,
         port=stack.ports.keyspaces_port,
         username=stack.secrets.keyspaces_username,
         password=stack.secrets.keyspaces_password,
@@ -97,7 +100,7 @@ def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
         "region": REGION,
         "release": release_uri.rsplit("/", 1)[-1],
         "keyspaces": {
-            "host": HOST,
+            "host": stack.hosts.keyspaces_host,
             "port": stack.ports.keyspaces_port,
             # Not called a secret: Airflow would mask the secret's name, in every log.
             "credentials": SECRET_NAME,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
+import socket
 import string
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +18,17 @@ from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "jars"
+# The one machine is all nodes of all clusters, one after the other: it keeps the Python packages that it has installed.
+NODE_PACKAGES = ROOT / ".cache" / "node-packages"
 VENV = ROOT / ".venv"
 REGION: Final = "eu-west-2"
 BUCKET = "feature-store-local"
 KEYSPACE = "feature_store"
 SECRET_NAME = "feature-store/keyspaces"  # noqa: S105 - the name of the secret in Secrets Manager, not its value
 HOST = "127.0.0.1"
+
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+HOST_AND_PORT = re.compile(rf"{HOST_NAME.pattern}:[0-9]{{1,5}}")
 
 # Every process of a stack carries this variable, with the stack's folder as its value: so `make stop` finds all of the
 # stack, orphans of a killed supervisor included, and nothing else.
@@ -60,6 +68,60 @@ class Ports:
             found[field.name] = int(text)
         return cls(**found)
 
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports on which nothing listens, no two the same: all are held at once while they are looked for."""
+        with ExitStack() as held:
+            found = {}
+            for field in fields(cls):
+                probe = held.enter_context(socket.socket())
+                probe.bind((HOST, 0))
+                found[field.name] = probe.getsockname()[1]
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Where each part listens, and its clients find it: this machine, unless its variable names another place.
+
+    The variables are FEATURE_STORE_AIRFLOW_HOST and so on. In containers each host is the part's own name on their
+    network. KEYSPACES_HOST would be no name for one of them: many a shell has it, for Amazon's.
+    """
+
+    airflow_host: str = HOST
+    aws_host: str = HOST
+    s3_host: str = HOST
+    keyspaces_host: str = HOST
+
+    @classmethod
+    def from_environment(cls) -> Hosts:
+        """Read the hosts, each a name or an IPv4 address; StackError names a variable that is neither."""
+        return cls(
+            **{
+                name: _variable(variable, HOST_NAME, "a host's name or IPv4 address") or default
+                for name, variable, default in cls._variables()
+            }
+        )
+
+    @classmethod
+    def _variables(cls) -> list[tuple[str, str, str]]:
+        return [(field.name, f"FEATURE_STORE_{field.name.upper()}", str(field.default)) for field in fields(cls)]
+
+    def environment(self) -> dict[str, str]:
+        """Name the hosts as from_environment reads them."""
+        return {variable: getattr(self, name) for name, variable, _ in self._variables()}
+
+
+HERE: Final = Hosts()
+
+
+def _variable(name: str, pattern: re.Pattern[str], what: str) -> str:
+    """Read a variable that may be missing or empty; StackError if it is anything else than what it should be."""
+    value = os.environ.get(name, "")
+    if value and not pattern.fullmatch(value):
+        raise StackError(f"{name}={value!r} is not {what}: give one, or unset {name}.")
+    return value
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -74,13 +136,18 @@ class Secrets:
     airflow_jwt_secret: str
     airflow_api_secret_key: str
     airflow_fernet_key: str
+    database_password: str
 
     @classmethod
     def load_or_make(cls, file: Path) -> Secrets:
-        """Read the secrets of a stack, or make them on its first start (mode 0600, whole or not at all)."""
-        if file.exists():
-            return cls(**json.loads(file.read_text()))
-        made = cls._make()
+        """Read the secrets of a stack, or make them on its first start (mode 0600, whole or not at all).
+
+        One that an older version did not have is made when it is first missing.
+        """
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        if set(kept) == {field.name for field in fields(cls)}:
+            return cls(**kept)
+        made = cls(**cls._make().__dict__ | kept)
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
@@ -100,6 +167,7 @@ class Secrets:
             airflow_jwt_secret=secrets.token_hex(32),
             airflow_api_secret_key=secrets.token_hex(32),
             airflow_fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            database_password=secrets.token_urlsafe(24),
         )
 
 
@@ -115,10 +183,19 @@ def _kept_ports(home: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack: a folder and its ports. Two stacks with other folders and ports live side by side (the tests do)."""
+    """One stack: a folder and its ports. Two stacks with other folders and ports live side by side (the tests do).
+
+    Attributes:
+        home: its folder.
+        ports: where its parts listen.
+        hosts: the same; where they are not all this machine, somebody else starts and stops the parts.
+        database: host:port of the PostgreSQL that Airflow keeps its state in; empty: a file in the folder.
+    """
 
     home: Path
     ports: Ports
+    hosts: Hosts = HERE
+    database: str = ""
 
     @classmethod
     def from_environment(cls) -> Stack:
@@ -127,7 +204,17 @@ class Stack:
         A stack keeps the ports that it was last started with: another shell need not know the variables.
         """
         home = Path(os.environ.get("FEATURE_STORE_HOME", ROOT / ".local")).resolve()
-        return cls(home, Ports.from_environment(_kept_ports(home)))
+        return cls(
+            home,
+            Ports.from_environment(_kept_ports(home)),
+            Hosts.from_environment(),
+            _variable("FEATURE_STORE_DATABASE", HOST_AND_PORT, "HOST:PORT"),
+        )
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the parts are started and stopped by somebody else, as in containers."""
+        return self.hosts != HERE
 
     def keep_ports(self) -> None:
         """Remember the ports, for the commands to come."""
@@ -171,16 +258,21 @@ class Stack:
     @property
     def aws_url(self) -> str:
         """Endpoint of the local AWS: EMR, Secrets Manager, IAM, STS, EC2 (all but S3)."""
-        return f"http://{HOST}:{self.ports.aws_port}"
+        return f"http://{self.hosts.aws_host}:{self.ports.aws_port}"
 
     @property
     def s3_url(self) -> str:
         """Endpoint of the local S3."""
-        return f"http://{HOST}:{self.ports.s3_port}"
+        return f"http://{self.hosts.s3_host}:{self.ports.s3_port}"
 
     @property
     def airflow_url(self) -> str:
         """Where Airflow's UI and API listen."""
+        return f"http://{self.hosts.airflow_host}:{self.ports.airflow_port}"
+
+    @property
+    def airflow_page(self) -> str:
+        """Where a browser finds Airflow's UI: on this machine, where a container's port is published too."""
         return f"http://{HOST}:{self.ports.airflow_port}"
 
     def aws_environment(self) -> dict[str, str]:
@@ -212,6 +304,8 @@ class Stack:
         return {
             **keep,
             **ports,
+            **self.hosts.environment(),
+            "FEATURE_STORE_DATABASE": self.database,
             **self.aws_environment(),
             MARK: str(self.home),
             "FEATURE_STORE_HOME": str(self.home),

@@ -1,7 +1,7 @@
-"""`make setup`: the Python environment, the jars, Spark's configuration, the query handler. Standard library only.
+"""`make setup`: the environment, the nodes' packages, the jars, Spark's configuration, the query handler.
 
-Each stage leaves a stamp of what it was made from, written last: a second call finds the stamps and does nothing, and a
-call after an interrupted one does again what has none.
+Standard library only. Each stage leaves a stamp of what it was made from, written last: a second call finds the
+stamps and does nothing, and a call after an interrupted one does again what has none.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import fcntl
 import hashlib
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra import wheels
 from infra.local import jars
 from infra.local.java import HANDLER_CLASSES, HANDLER_SOURCES, class_path, java, javac
-from infra.local.settings import JARS, ROOT, VENV, StackError
+from infra.local.settings import JARS, NODE_PACKAGES, ROOT, VENV, StackError
 from infra.local.spark_defaults import BY_HAND, properties_text, spark_defaults
+from infra.locks import lock_entries
 
 LOCK = ROOT / "requirements.lock"
 JARS_LOCK = ROOT / "infra" / "local" / "jars.lock"
@@ -50,8 +51,8 @@ def main() -> int:
 
 def _set_up() -> None:
     python, packages = _python_stamp(), _packages_stamp()
-    fetched, handler = _jars_stamp(), _handler_stamp()
-    stamps = (python, packages, fetched, handler)
+    nodes, fetched, handler = _wheels_stamp(), _jars_stamp(), _handler_stamp()
+    stamps = (python, packages, nodes, fetched, handler)
     if not all(stamp.holds() for stamp in stamps):
         tool, compiler = java(), javac()
         _check_room()
@@ -61,6 +62,10 @@ def _set_up() -> None:
         if not packages.holds():
             with _stage("Python packages", packages):
                 _install_packages()
+        if not nodes.holds():
+            with _stage("the nodes' Python packages", nodes):
+                wheels.fetch(wheels.HERE)
+                shutil.rmtree(NODE_PACKAGES, ignore_errors=True)  # installed from others
         if not fetched.holds():
             with _stage("jars", fetched):
                 ivy = next((SITE_PACKAGES / "pyspark" / "jars").glob("ivy-*.jar"))
@@ -98,6 +103,11 @@ def _python_stamp() -> Stamp:
 
 def _packages_stamp() -> Stamp:
     return Stamp.of(VENV / "setup-packages", LOCK, ROOT / "pyproject.toml")
+
+
+def _wheels_stamp() -> Stamp:
+    folder = wheels.folder(wheels.HERE)
+    return Stamp.of(folder / "setup-wheels", folder.name)
 
 
 def _jars_stamp() -> Stamp:
@@ -169,17 +179,6 @@ def _install_packages() -> None:
         "the packages of requirements.lock could not be installed: is the package index reachable?",
     )
     _run([*uv, "install", *into, "--no-deps", "--editable", ROOT], "the project itself could not be installed")
-
-
-def lock_entries(lock: str, names: Sequence[str]) -> list[str]:
-    """The entries of some packages in a lock, each with its hashes; StackError names one that is not in it."""
-    found = []
-    for name in names:
-        entry = re.search(rf"^{re.escape(name)}==(?:.*\\\n)*.*\n", lock, re.MULTILINE)
-        if entry is None:
-            raise StackError(f"requirements.lock has no entry for {name}: make it again (make lock).")
-        found.append(entry[0])
-    return found
 
 
 def _handler_sources() -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,37 +25,38 @@ def up(stack: Stack, on_progress: Callable[[str], None], only: Sequence[str] = p
     """Start what is not running, and return when every part answers.
 
     Args:
-        stack: the stack to start; what a killed supervisor of it left behind is ended first.
+        stack: the stack to start; what a killed supervisor of it left behind is ended first. Of one whose parts are
+            elsewhere nothing is started.
         on_progress: called with one line whenever a part is ready.
         only: the parts to start.
 
     Raises:
         StackError: a port is taken, a part does not start or does not answer in time; what runs is left running.
     """
+    begun = time.monotonic()
+    if stack.is_elsewhere:
+        _wait(only, lambda part: parts.answers(stack, part), begun, on_progress, "the logs of their containers")
+        return
     with _alone(stack):
-        begun = time.monotonic()
         supervisor = Supervisor(stack)
         if supervisor.pid() is None:
             _start_supervisor(stack, supervisor, only)
         else:
             stack.check_ports_kept()
         _start_parts(stack, supervisor, only)
-        waiting = list(only)
-        while waiting:
-            states = supervisor.states()
-            for part in list(waiting):
-                if _is_ready(stack, part, states[part]):
-                    waiting.remove(part)
-                    on_progress(f"{part} is ready ({time.monotonic() - begun:.1f} s)")
-            if waiting and time.monotonic() - begun > READY_WITHIN:
-                logs = ", ".join(_log(stack, part) for part in waiting)
-                raise StackError(f"{' and '.join(waiting)} gave no answer within {READY_WITHIN:.0f} s: see {logs}.")
-            if waiting:
-                time.sleep(POLL_SECONDS)
+        _wait(
+            only,
+            lambda part: _is_ready(stack, part, supervisor.states()[part]),
+            begun,
+            on_progress,
+            f"their logs in {stack.logs}",
+        )
 
 
 def down(stack: Stack) -> None:
     """End every process of the stack within 20 seconds; data and logs stay. Does nothing where nothing runs."""
+    if stack.is_elsewhere:
+        raise StackError("The parts run elsewhere: stop them where they were started (docker compose down).")
     supervisor = Supervisor(stack)
     pid = supervisor.pid()
     if pid is not None:
@@ -65,7 +67,12 @@ def down(stack: Stack) -> None:
 
 
 def status(stack: Stack) -> dict[str, str]:
-    """The state of every part: running, stopped, or another of the supervisor's words, in lower case."""
+    """The state of every part: running, stopped, or another of the supervisor's words, in lower case.
+
+    Of parts that are elsewhere: running or silent.
+    """
+    if stack.is_elsewhere:
+        return {part: "running" if parts.answers(stack, part) else "silent" for part in parts.PARTS}
     try:
         states = Supervisor(stack).states()
     except SupervisorGoneError:
@@ -78,9 +85,22 @@ def is_up(stack: Stack) -> bool:
     return set(status(stack).values()) == {"running"}
 
 
+def is_going(stack: Stack) -> bool:
+    """Whether nobody has stopped the stack: parts that are elsewhere are not ours to look after."""
+    return stack.is_elsewhere or Supervisor(stack).pid() is not None
+
+
+def check_not_stopped(stack: Stack) -> None:
+    """Raise a StackError if the stack has been stopped."""
+    if not stack.is_elsewhere:
+        Supervisor(stack).states()
+
+
 def serve(part: str) -> NoReturn:
-    """Become one part of the stack that the environment names; what the supervisor runs."""
-    parts.serve(Stack.from_environment(), part)
+    """Become one part of the stack that the environment names; what the supervisor runs, and a container."""
+    stack = Stack.from_environment()
+    os.environ.update(stack.aws_environment())
+    parts.serve(stack, part)
 
 
 def _start_supervisor(stack: Stack, supervisor: Supervisor, only: Sequence[str]) -> None:
@@ -103,6 +123,26 @@ def _start_parts(stack: Stack, supervisor: Supervisor, only: Sequence[str]) -> N
     for part in missing:
         if part in parts.AIRFLOW:
             supervisor.start(part)
+
+
+def _wait(
+    names: Sequence[str],
+    is_ready: Callable[[str], bool],
+    begun: float,
+    on_progress: Callable[[str], None],
+    where: str,
+) -> None:
+    """Return when every part is ready, and say so of each; StackError, with where to look, if one is not in time."""
+    waiting = list(names)
+    while waiting:
+        for part in list(waiting):
+            if is_ready(part):
+                waiting.remove(part)
+                on_progress(f"{part} is ready ({time.monotonic() - begun:.1f} s)")
+        if waiting and time.monotonic() - begun > READY_WITHIN:
+            raise StackError(f"{' and '.join(waiting)} gave no answer within {READY_WITHIN:.0f} s: see {where}.")
+        if waiting:
+            time.sleep(POLL_SECONDS)
 
 
 def _is_ready(stack: Stack, part: str, state: PartState) -> bool:

@@ -102,6 +102,8 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
         emr = self._emr = emr_client(self.hook)
         try:
             return self._take_or_ask(emr, context)
+        except ClusterRefused:
+            raise  # by ourselves: there is no cluster, and nothing was asked for
         except (Exception, AirflowTaskTimeout) as error:
             passing = may_pass(error)
             if passing and ti.try_number <= ti.max_tries and not self._killed:
@@ -133,8 +135,8 @@ class CreateClusterOperator(EmrCreateJobFlowOperator):
             self._job_flow_id = live[0]
             self.log.info("An earlier try of this task has made %s; taking %s.", ", ".join(live), live[0])
         elif not self._killed:
-            self._asked = True
             self.job_flow_overrides = request_of(context, of_try(self._request, self._try_number))
+            self._asked = True
             super().execute(context)
             if self._shared:
                 self._wait_until_listed(emr)

@@ -86,7 +86,7 @@ def resolve_options(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sizes() -> dict[str, dict[str, Any]]:
-    """Read EMR/cluster_sizes.json: by name, the instance types of a cluster and how many core nodes it has."""
+    """Read EMR/cluster_sizes.json: by name, a cluster's instance types, and how many core nodes it has and may get."""
     found: dict[str, dict[str, Any]] = json.loads(deployed(Path("EMR") / "cluster_sizes.json").read_text())
     return found
 
@@ -102,8 +102,17 @@ def sized(request: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     }
     instances = request["Instances"]
     groups = [{**group, **of.get(group["InstanceRole"], {})} for group in instances["InstanceGroups"]]
-    return {**request, "Instances": {**instances, "InstanceGroups": groups}}
+    limits = {
+        **request["ManagedScalingPolicy"]["ComputeLimits"],
+        "MinimumCapacityUnits": size["core_count"],
+        "MaximumCapacityUnits": size["core_limit"],
+    }
+    return {
+        **request,
+        "Instances": {**instances, "InstanceGroups": groups},
+        "ManagedScalingPolicy": {"ComputeLimits": limits},
+    }
 
 
 def _said(size: Mapping[str, Any]) -> str:
-    return f"{size['core_count']} core node(s) {size['core']}, master {size['master']}"
+    return f"{size['core_count']} to {size['core_limit']} core node(s) {size['core']}, master {size['master']}"

@@ -14,6 +14,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from feature_store_airflow.clusters import age, tag
+from feature_store_airflow.machines import Machines, bought
 from feature_store_airflow.options import SIZE, sized
 from feature_store_airflow.settings import DEFAULT_LIFETIME, LIFETIME_TAG
 
@@ -29,10 +30,16 @@ def is_shared(context: Context) -> bool:
 
 
 def request_of(context: Context, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request for a run's cluster: of the size asked for; one that is shared ends itself sooner."""
+    """Return the request for a run's cluster, of the size asked for; one that is shared ends itself sooner.
+
+    Raises:
+        ClusterRefused: the Variable's entry `cluster` says what there is not.
+    """
     policy = {"AutoTerminationPolicy": {"IdleTimeout": int(IDLE.total_seconds())}}
     size = context["ti"].xcom_pull(task_ids="plan").get(SIZE)
-    return {**sized(request, size), **(policy if is_shared(context) else {})}
+    # Not by a template: it makes keys of the request, not strings in it.
+    setting = context["var"]["json"].get("feature_store").get("cluster", {})
+    return {**bought(sized(request, size), Machines.of(setting)), **(policy if is_shared(context) else {})}
 
 
 def lifetime(cluster: Mapping[str, Any]) -> timedelta:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +22,10 @@ import httpx
 import psutil
 import pytest
 
+from infra.local import parts, supervision
 from infra.local import stack as supervisor
 from infra.local.airflow_api import AirflowApi
-from infra.local.settings import RECORD, REGION, ROOT, Stack
-from tests.support import free_ports
+from infra.local.settings import RECORD, REGION, ROOT, Ports, Stack
 
 T = TypeVar("T")
 DAILY = "feature_store_daily"
@@ -115,6 +116,32 @@ class Live:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1"
         return httpx.get(f"{self.stack.airflow_url}/api/v2{path}", timeout=30).text
 
+    @contextmanager
+    def settings(self, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Let the DAGs have other settings for a while: `change` is given what the Airflow Variable holds."""
+        file = self.stack.home / "airflow" / "variables.json"
+        good = file.read_text()
+        changed = json.loads(json.loads(good)["feature_store"])
+        change(changed)
+        file.write_text(json.dumps({"feature_store": json.dumps(changed)}))
+        try:
+            yield
+        finally:
+            file.write_text(good)
+
+    def restart(self, part: str, end: Callable[[psutil.Process], None]) -> None:
+        """End a part of the stack, and wait until its supervisor has it back."""
+        watch = supervision.Supervisor(self.stack)
+        pid = watch.states()[part].pid
+        end(psutil.Process(pid))
+
+        def is_back() -> bool | None:
+            state = watch.states()[part]
+            started = dt.datetime.fromtimestamp(state.started, dt.UTC)
+            return (state.pid not in (0, pid) and parts.is_ready(self.stack, part, started)) or None
+
+        until(is_back, 120, f"{part} to be back")
+
     def clusters(self, run_id: str) -> list[dict[str, Any]]:
         """The clusters of one run, as EMR describes them."""
         emr = self.client("emr")
@@ -140,7 +167,7 @@ def until(look: Callable[[], T | None], seconds: float, what: str) -> T:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Start a stack by the main job, with generated readings; end it after the last test."""
     home = tmp_path_factory.mktemp("stack")
-    ports = free_ports()
+    ports = Ports.free()
     variables = {name.upper(): str(port) for name, port in ports.__dict__.items()}
     bundles = {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(DAG_BUNDLES)}
     here = Live(Stack(home, ports), {"FEATURE_STORE_HOME": str(home), RECORD: "1", **variables, **bundles})

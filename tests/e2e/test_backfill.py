@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -19,14 +18,10 @@ BACKFILL = "feature_store_backfill"
 @pytest.fixture
 def two_days_a_chunk(live: Live) -> Iterator[None]:
     """Let a chunk have room for two days and a half of the generated households, of both views."""
-    file = live.stack.home / "airflow" / "variables.json"
-    good = file.read_text()
-    settings = json.loads(json.loads(good)["feature_store"])
     households = live.api.result("feature_store_daily", first_run(live), "featurize")["views"]["energy_data_features"]
-    settings["backfill"] = {"chunk_rows": households["entities"] * 2 * 5 // 2}
-    file.write_text(json.dumps({"feature_store": json.dumps(settings)}))
-    yield
-    file.write_text(good)
+    room = {"chunk_rows": households["entities"] * 2 * 5 // 2}
+    with live.settings(lambda settings: settings.update(backfill=room)):
+        yield
 
 
 def first_run(live: Live) -> str:

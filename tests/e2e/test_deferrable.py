@@ -14,9 +14,8 @@ import psutil
 import pytest
 
 from feature_store import registry
-from infra.local import airflow, parts
+from infra.local import airflow
 from infra.local.settings import MARK
-from infra.local.supervision import Supervisor
 from tests.e2e.conftest import DAILY, Live, until
 
 pytestmark = pytest.mark.e2e
@@ -42,29 +41,19 @@ def deferring(live: Live, lineage: Path) -> Iterator[None]:
     settings["openlineage"] = {"transport": json.dumps(transport)}
     with file.open("w") as out:
         settings.write(out)
-    restart(live, "airflow-scheduler")
+    live.restart("airflow-scheduler", end_with_children)
     yield
     file.write_text(before)
-    restart(live, "airflow-scheduler")
+    live.restart("airflow-scheduler", end_with_children)
 
 
-def restart(live: Live, part: str) -> None:
-    """End a part of the stack as its supervisor would, and wait until that has it back."""
-    supervisor = Supervisor(live.stack)
-    pid = supervisor.states()[part].pid
-    process = psutil.Process(pid)
+def end_with_children(process: psutil.Process) -> None:
+    """End a process as its supervisor would."""
     children = process.children(recursive=True)
     process.terminate()
     _, left = psutil.wait_procs([process, *children], timeout=15)
     for each in left:
         each.kill()
-
-    def is_back() -> bool | None:
-        state = supervisor.states()[part]
-        started = dt.datetime.fromtimestamp(state.started, dt.UTC)
-        return (state.pid not in (0, pid) and parts.is_ready(live.stack, part, started)) or None
-
-    until(is_back, 120, f"{part} to be back")
 
 
 def of_step(live: Live, step_id: str) -> list[psutil.Process]:
@@ -139,7 +128,7 @@ def test_a_deferred_run_survives_a_triggerer_a_clear_and_ends_with_a_kill(
 
     # A triggerer that ends cancels nothing, and the one that comes after it goes on.
     ingest, processes = run.held("ingest")
-    restart(live, "airflow-triggerer")
+    live.restart("airflow-triggerer", end_with_children)
     assert (run.state_of(ingest), run.task("ingest")["state"]) == ("RUNNING", "deferred")
     pool = live.api.get("/pools/feature_store_lake")
     assert (pool["deferred_slots"], pool["open_slots"]) == (1, 0), "no other step may write meanwhile"

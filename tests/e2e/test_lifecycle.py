@@ -9,16 +9,13 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import psutil
 import pytest
 
-from infra.local import parts
-from infra.local.supervision import Supervisor
 from tests.e2e.conftest import Live, until
 from tests.e2e.drill import ENDED, ONCE, Case
 from tests.support import Faults
@@ -77,20 +74,6 @@ def workers_of(case: Case, task_id: str) -> list[psutil.Process]:
     return [code.parent(), code]
 
 
-def restart(live: Live, part: str, end: Callable[[psutil.Process], None]) -> None:
-    """End a part of the stack, and wait until the supervisor has it back."""
-    supervisor = Supervisor(live.stack)
-    pid = supervisor.states()[part].pid
-    end(psutil.Process(pid))
-
-    def is_back() -> bool | None:
-        state = supervisor.states()[part]
-        started = dt.datetime.fromtimestamp(state.started, dt.UTC)
-        return (state.pid not in (0, pid) and parts.is_ready(live.stack, part, started)) or None
-
-    until(is_back, 120, f"{part} to be back")
-
-
 def wait_for_second_try(case: Case, task_id: str) -> None:
     def is_running() -> bool | None:
         task = case.task(task_id)
@@ -112,7 +95,7 @@ def test_a_moment_of_throttling_and_a_restart_of_the_triggerer_are_not_noticed(n
     case.faults.put(RunJobFlow=2, AddJobFlowSteps=3, DescribeStep=3, TerminateJobFlows=2)
     case.trigger()
     step = case.hold_step("ingest")
-    restart(case.live, "airflow-triggerer", psutil.Process.terminate)
+    case.live.restart("airflow-triggerer", psutil.Process.terminate)
     resume(step)
     case.ends("success", ["TERMINATED"], ONCE)
     assert case.faults.left() == {}
@@ -189,7 +172,7 @@ def test_kill_9_of_the_scheduler_while_a_step_runs(new_case: NewCase) -> None:
     case = new_case("scheduler killed (-9) while a step runs")
     case.trigger()
     step = case.hold_step("ingest")
-    restart(case.live, "airflow-scheduler", psutil.Process.kill)
+    case.live.restart("airflow-scheduler", psutil.Process.kill)
     wait_for_second_try(case, "ingest")
     resume(step)
     case.ends("success", ["TERMINATED"], ONCE)
@@ -198,16 +181,13 @@ def test_kill_9_of_the_scheduler_while_a_step_runs(new_case: NewCase) -> None:
 def test_a_bootstrap_that_fails(new_case: NewCase) -> None:
     """The secret that the DAG settings name is not there: a retry asks for another cluster, which fares no better."""
     case = new_case("bootstrap action fails")
-    file = case.live.stack.home / "airflow" / "variables.json"
-    good = file.read_text()
-    settings = json.loads(json.loads(good)["feature_store"])
-    settings["keyspaces"]["credentials"] = "no/such/secret"
-    file.write_text(json.dumps({"feature_store": json.dumps(settings)}))
-    try:
+
+    def change(settings: dict[str, Any]) -> None:
+        settings["keyspaces"]["credentials"] = "no/such/secret"
+
+    with case.live.settings(change):
         case.trigger()
         case.ends("failed", ["TERMINATED_WITH_ERRORS"] * 2, {}, rows="none online")
-    finally:
-        file.write_text(good)
     assert case.task("wait_for_cluster")["state"] == "failed"
     log = case.live.task_log(case.dag_id, case.run_id, "wait_for_cluster")
     assert "bootstrap action 1" in log
@@ -229,7 +209,7 @@ def test_no_capacity(new_case: NewCase) -> None:
     case.trigger()
     case.ends("failed", ["TERMINATED_WITH_ERRORS"] * 2, {}, rows="none online")
     log = case.live.task_log(case.dag_id, case.run_id, "wait_for_cluster")
-    assert "INTERNAL_ERROR: EC2 is out of capacity for m5.xlarge" in log
+    assert "INTERNAL_ERROR: EC2 is out of capacity for m7g.xlarge" in log
 
 
 def test_a_spot_loss_in_the_middle_of_a_step_then_the_run_is_cleared(new_case: NewCase) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from infra.local.settings import HOST, REGION, Stack
-from tests.support import free_ports, serving
+from infra.local.settings import HOST, REGION, Ports, Stack
+from tests.support import serving
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class RunningS3:
 
 @pytest.fixture(scope="session")
 def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCassandra]:
-    stack = Stack(tmp_path_factory.mktemp("cassandra"), free_ports())
+    stack = Stack(tmp_path_factory.mktemp("cassandra"), Ports.free())
     with serving(stack, "cassandra"):
         yield RunningCassandra.of(stack)
 
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS3]:
-    stack = Stack(tmp_path_factory.mktemp("s3"), free_ports())
+    stack = Stack(tmp_path_factory.mktemp("s3"), Ports.free())
     # delta-rs refuses plain HTTP unless told otherwise.
     env = {**stack.aws_environment(), "AWS_ALLOW_HTTP": "true"}
     with serving(stack, "s3"):

@@ -41,10 +41,13 @@ COMPUTING |= {
     "cells",
     "certificates",
     "changes",
+    "online_table",
     "plan",
     "proof",
+    "requests",
     "synchronise",
     "whole",
+    "wire",
 }
 # Those that talk to the online store.
 ONLINE = {
@@ -53,6 +56,7 @@ ONLINE = {
     "online_schema",
     "online_table",
     "requests",
+    "wire",
     "backfill",
     "outlook",
     "budget",

@@ -155,6 +155,8 @@ class LocalResponse(ElasticMapReduceResponse):
             raise ValidationException("The local AWS is being stopped: it takes no more clusters.")
         request = requests.plain(self.params)
         settings = requests.check_run_job_flow(request)
+        if fleets := request["Instances"].get("InstanceFleets"):
+            self.params["Instances"]["InstanceGroups"] = requests.as_groups(fleets)
         policy = request.get("AutoTerminationPolicy")
         answer: ActionResult = super().run_job_flow()
         cluster = self.backend.clusters[answer.result["JobFlowId"]]  # type: ignore[index] # moto types it as object

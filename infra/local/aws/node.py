@@ -13,13 +13,17 @@ from pathlib import Path
 
 from infra.local.aws import sessions
 from infra.local.java import java
-from infra.local.settings import HOST, JARS, MARK, VENV, Stack
+from infra.local.settings import HOST, JARS, MARK, NODE_PACKAGES, VENV, Stack
 from infra.local.spark_defaults import properties_text, spark_defaults
 
 # The EMR release's own jars: the same sets as on AWS. What a job brings itself (the connector) comes with its --jars.
 RELEASE_JARS = ("delta", "s3a")
 DELTA_JARS = {"delta-spark.jar": "delta-spark_*.jar", "delta-storage.jar": "delta-storage-*.jar"}
-PYTHON = VENV / "bin" / "python"
+# What else a release has: the AWS CLI, Spark, and Python 3.11 without any package. Here all three come by way of the
+# project's environment; of that environment itself a node's processes see nothing.
+AWS_CLI = VENV / "bin" / "aws"
+SPARK_HOME = VENV / "lib" / "python3.11" / "site-packages" / "pyspark"
+PYTHON = (VENV / "bin" / "python3.11").resolve()
 # Asking a JDK for its version takes a tenth of a second.
 _java = functools.cache(java)
 
@@ -51,17 +55,18 @@ class Node:
         self._temporary = self.folder / "tmp"
         self._spark_conf = self.folder / "spark-conf"
         self._delta = self.folder / "delta"
+        self._bin = self.folder / "bin"
         self._prefixes = {
             "/home/hadoop": str(self.home),
             "/usr/share/aws/delta/lib": str(self._delta),
-            # EMR 7 has Python 3.9 as python3 and 3.11 beside it; here 3.11 is the project's environment.
             "/usr/bin/python3.11": str(PYTHON),
         }
 
     def prepare(self) -> None:
-        """Make the folders, the links to the jars, and spark-defaults.conf: this machine's, then the cluster's."""
+        """Make the folders, the links, and spark-defaults.conf: this machine's, then the cluster's."""
         for folder in (self.home, self.logs, self._temporary, self._spark_conf, self._delta):
             folder.mkdir(parents=True, exist_ok=True)
+        link_programs(self._bin)
         for link, pattern in DELTA_JARS.items():
             for jar in (JARS / "delta").glob(pattern):
                 (self._delta / link).symlink_to(jar)
@@ -80,21 +85,17 @@ class Node:
 
     def environment(self, step_id: str = "") -> dict[str, str]:
         """Build the whole environment of a process: nothing of the server's own, the stack's AWS as the node's role."""
-        jdk = _java()
         environment = {
-            "PATH": os.pathsep.join([str(VENV / "bin"), str(jdk.parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+            **programs(self._bin),
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "TMPDIR": str(self._temporary),
-            "JAVA_HOME": str(jdk.parent.parent),
             "SPARK_CONF_DIR": str(self._spark_conf),
             "SPARK_LOCAL_DIRS": str(self._temporary),
             # A JVM heeds no TMPDIR, and one that is killed leaves its files behind: all of it goes with the node.
             "SPARK_SUBMIT_OPTS": f'-Djava.io.tmpdir="{self._temporary}" -XX:-UsePerfData',
             # Or Spark asks for the host's name, and listens where other machines can reach it.
             "SPARK_LOCAL_IP": HOST,
-            "PYSPARK_PYTHON": str(PYTHON),
-            "PYSPARK_DRIVER_PYTHON": str(PYTHON),
             "PYTHONUNBUFFERED": "1",
             "EMR_CLUSTER_ID": self.cluster_id,
             MARK: str(self.stack.home),
@@ -120,6 +121,25 @@ class Node:
     def close(self, grace: float = sessions.GRACE_SECONDS) -> None:
         """End every process that was ever started here, children left behind included, and remove the folder."""
         remove(self.folder, grace)
+
+
+def link_programs(links: Path) -> None:
+    """Make a folder with those of a node's programs that are in a folder with others, which are none of its."""
+    links.mkdir(parents=True, exist_ok=True)
+    (links / AWS_CLI.name).unlink(missing_ok=True)
+    (links / AWS_CLI.name).symlink_to(AWS_CLI)
+
+
+def programs(links: Path) -> dict[str, str]:
+    """Return the part of a node's environment by which its programs are found; `links` are those of `link_programs`."""
+    jdk = _java()
+    found = [links, SPARK_HOME / "bin", jdk.parent, PYTHON.parent, "/usr/local/bin", "/usr/bin", "/bin"]
+    return {
+        "PATH": os.pathsep.join(str(folder) for folder in found),
+        "JAVA_HOME": str(jdk.parent.parent),
+        "SPARK_HOME": str(SPARK_HOME),
+        "FEATURE_STORE_PACKAGES": str(NODE_PACKAGES),
+    }
 
 
 def folder_of(stack: Stack, cluster_id: str) -> Path:

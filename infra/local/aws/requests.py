@@ -28,6 +28,7 @@ RUN_JOB_FLOW = frozenset(
         "ScaleDownBehavior",
         "StepConcurrencyLevel",
         "AutoTerminationPolicy",
+        "ManagedScalingPolicy",
         "SecurityConfiguration",
         "EbsRootVolumeSize",
         "EbsRootVolumeIops",
@@ -40,11 +41,13 @@ INSTANCES = frozenset(
         "SlaveInstanceType",
         "InstanceCount",
         "InstanceGroups",
+        "InstanceFleets",
         "Ec2KeyName",
         "Placement",
         "KeepJobFlowAliveWhenNoSteps",
         "TerminationProtected",
         "Ec2SubnetId",
+        "Ec2SubnetIds",
         "EmrManagedMasterSecurityGroup",
         "EmrManagedSlaveSecurityGroup",
         "ServiceAccessSecurityGroup",
@@ -61,6 +64,16 @@ INSTANCE_GROUP = frozenset(
         "InstanceType",
         "InstanceCount",
         "EbsConfiguration",
+    }
+)
+INSTANCE_FLEET = frozenset(
+    {
+        "Name",
+        "InstanceFleetType",
+        "TargetOnDemandCapacity",
+        "TargetSpotCapacity",
+        "InstanceTypeConfigs",
+        "LaunchSpecifications",
     }
 )
 STEP = frozenset({"Name", "ActionOnFailure", "HadoopJarStep"})
@@ -88,6 +101,12 @@ def check_run_job_flow(request: Mapping[str, Any]) -> Settings:
     _only(INSTANCES, instances, "Instances")
     for group in instances.get("InstanceGroups", []):
         _only(INSTANCE_GROUP, group, "InstanceGroups")
+    for fleet in instances.get("InstanceFleets", []):
+        _only(INSTANCE_FLEET, fleet, "InstanceFleets")
+        if not fleet.get("InstanceTypeConfigs"):
+            raise ValidationException("An instance fleet needs InstanceTypeConfigs.")
+    if "InstanceFleets" in instances and "InstanceGroups" in instances:
+        raise ValidationException("Instance groups and instance fleets are mutually exclusive.")
     for application in request.get("Applications", []):
         _one_of(APPLICATIONS, application.get("Name", "").lower(), "application")
     if request.get("LogUri"):
@@ -96,6 +115,8 @@ def check_run_job_flow(request: Mapping[str, Any]) -> Settings:
         _in_s3(action["ScriptBootstrapAction"]["Path"], "bootstrap action")
     if "AutoTerminationPolicy" in request:
         check_idle_timeout(request["AutoTerminationPolicy"])
+    if "ManagedScalingPolicy" in request:
+        check_scaling(request["ManagedScalingPolicy"], "InstanceFleets" in instances)
     check_concurrency(request.get("StepConcurrencyLevel", 1))
     check_steps(request.get("Steps", []))
     return read_configurations(request.get("Configurations", []))
@@ -110,6 +131,33 @@ def check_steps(steps: Iterable[Mapping[str, Any]]) -> None:
         _one_of({"command-runner.jar"}, jar_step["Jar"], "jar of a step")
         if not jar_step.get("Args"):
             raise ValidationException("command-runner.jar needs Args: the command, and its arguments.")
+
+
+def check_scaling(policy: Mapping[str, Any], of_fleets: bool) -> None:
+    """Check a ManagedScalingPolicy: one machine does not scale, but EMR would refuse limits that can't be."""
+    limits = policy.get("ComputeLimits", {})
+    if missing := {"UnitType", "MinimumCapacityUnits", "MaximumCapacityUnits"} - limits.keys():
+        raise ValidationException(f"A ManagedScalingPolicy needs {min(missing)}.")
+    if (limits["UnitType"] == "InstanceFleetUnits") != of_fleets:
+        raise ValidationException(f"UnitType {limits['UnitType']} does not go with how the instances are given.")
+    bounds = limits["MinimumCapacityUnits"], limits["MaximumCapacityUnits"]
+    if not 1 <= bounds[0] <= bounds[1]:
+        raise ValidationException(f"Managed scaling from {bounds[0]} to {bounds[1]} units can't be.")
+    _within((0, bounds[1]), limits.get("MaximumOnDemandCapacityUnits", 0), "MaximumOnDemandCapacityUnits")
+
+
+def as_groups(fleets: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return groups, as moto's parsed requests have them: it knows no fleets. Of each fleet its first type is taken."""
+    return [
+        {
+            "name": fleet.get("Name", ""),
+            "instance_role": fleet["InstanceFleetType"],
+            "instance_type": fleet["InstanceTypeConfigs"][0]["InstanceType"],
+            "instance_count": fleet.get("TargetOnDemandCapacity", 0) + fleet.get("TargetSpotCapacity", 0),
+            "market": "SPOT" if fleet.get("TargetSpotCapacity") else "ON_DEMAND",
+        }
+        for fleet in fleets
+    ]
 
 
 def check_idle_timeout(policy: Mapping[str, Any]) -> int:

@@ -22,7 +22,7 @@ from werkzeug.serving import make_server
 from infra.local.aws.calls import CallLog
 from infra.local.aws.emr import LocalEmr, install
 from infra.local.aws.faults import ACTION, Faults, FaultyApp
-from infra.local.settings import HOST, RECORD, REGION, SECRET_NAME, Stack, StackError
+from infra.local.settings import RECORD, REGION, SECRET_NAME, Stack, StackError
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -107,7 +107,8 @@ class LocalAws:
 
     def __init__(self, stack: Stack, clock: Callable[[], float] = time.monotonic) -> None:
         """Take the port (StackError if another program has it) and the secrets; nothing is answered yet."""
-        self._socket = _listen(stack.ports.aws_port)
+        host, port = stack.hosts.aws_host, stack.ports.aws_port
+        self._socket = _listen(host, port)
         faults = Faults()
         self._emr = LocalEmr(stack, faults, clock)
         install(self._emr)
@@ -118,8 +119,7 @@ class LocalAws:
         if RECORD in os.environ:
             app = CallLog(app, stack.calls)
         door = Door(app, stack.secrets.aws_access_key_id)
-        port = stack.ports.aws_port
-        self._server = make_server(HOST, port, door, threaded=True, request_handler=_Handler, fd=self._socket.fileno())
+        self._server = make_server(host, port, door, threaded=True, request_handler=_Handler, fd=self._socket.fileno())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
 
     def start(self) -> None:
@@ -153,13 +153,13 @@ def seed_secrets(stack: Stack) -> None:
         )
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StackError(f"Port {port} on {HOST} can't be had ({error.strerror}): set AWS_PORT to another.") from error
+        raise StackError(f"Port {port} on {host} can't be had ({error.strerror}): set AWS_PORT to another.") from error
     listener.listen(128)
     return listener

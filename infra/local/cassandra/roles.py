@@ -8,7 +8,6 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException  # type: ignore[import-untyped]  # the driver ships no types
 from cassandra.auth import PlainTextAuthProvider  # type: ignore[import-untyped]
@@ -21,8 +20,9 @@ from cassandra.cluster import (  # type: ignore[import-untyped]
 )
 from cassandra.policies import RoundRobinPolicy  # type: ignore[import-untyped]
 
-from infra.local.settings import HOST, Stack, StackError
+from infra.local.settings import Stack, StackError
 
+# pragma: allowlist nextline secret
 FIRST_SUPERUSER = FIRST_PASSWORD = "cassandra"  # noqa: S105 - what every new Cassandra has, until prepare_roles
 POLL_SECONDS = 0.2
 
@@ -30,7 +30,7 @@ POLL_SECONDS = 0.2
 @contextmanager
 def session(stack: Stack, username: str, password: str) -> Iterator[Session]:
     """A session of the driver over TLS with the server's name checked; raises NoHostAvailable if it can't be had."""
-    with _cluster(stack.ca, stack.ports.keyspaces_port, username, password) as cluster:
+    with _cluster(stack, username, password) as cluster:
         yield cluster.connect()
 
 
@@ -39,7 +39,9 @@ def is_ready(stack: Stack) -> bool:
 
     An open port is no sign: it opens up to a second before the first role exists, and logins are refused till then.
     """
-    if not _is_open(stack.ports.keyspaces_port):  # a hundred times cheaper to ask than by the driver
+    if not _is_open(
+        stack.hosts.keyspaces_host, stack.ports.keyspaces_port
+    ):  # a hundred times cheaper to ask than by the driver
         return False
     log = logging.getLogger("cassandra")
     level = log.level
@@ -93,9 +95,12 @@ def is_login_refused(error: NoHostAvailable) -> bool:
     return any(isinstance(cause, AuthenticationFailed) for cause in _causes(error))
 
 
-def _is_open(port: int) -> bool:
+def _is_open(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+        try:
+            return probe.connect_ex((host, port)) == 0
+        except socket.gaierror:  # a container has no name before it is started
+            return False
 
 
 def _causes(error: NoHostAvailable) -> list[Exception]:
@@ -116,18 +121,20 @@ def _take_over_superuser(stack: Stack) -> None:
             pass  # an earlier start got this far
 
 
-def _cluster(ca: Path, port: int, username: str, password: str) -> Cluster:
+def _cluster(stack: Stack, username: str, password: str) -> Cluster:
     profile = ExecutionProfile(
         load_balancing_policy=RoundRobinPolicy(),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,  # the one that Keyspaces writes with
         request_timeout=20,
     )
     return Cluster(
-        [HOST],
-        port=port,
+        [stack.hosts.keyspaces_host],
+        port=stack.ports.keyspaces_port,
         protocol_version=4,  # the newest of Keyspaces
         auth_provider=PlainTextAuthProvider(username, password),
-        ssl_context=ssl.create_default_context(cafile=str(ca)),
+        ssl_context=ssl.create_default_context(cafile=str(stack.ca)),
+        # The driver connects to the address behind a name, which the certificate is not for.
+        ssl_options={"server_hostname": stack.hosts.keyspaces_host},
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connect_timeout=10,
     )

@@ -13,7 +13,7 @@ from typing import NoReturn
 from infra.local.cassandra.tls import ensure_certificate, key_store
 from infra.local.files import write_private
 from infra.local.java import HANDLER_CLASSES, class_path, java
-from infra.local.settings import HOST, JARS, REGION, Stack
+from infra.local.settings import JARS, REGION, Stack
 
 CONF = Path(__file__).with_name("conf")
 JAR_SET = JARS / "cassandra"
@@ -69,7 +69,7 @@ def _folder(stack: Stack) -> Path:
 def _yaml(stack: Stack) -> str:
     folder = _folder(stack)
     values = {
-        "host": HOST,
+        "host": stack.hosts.keyspaces_host,
         "port": stack.ports.keyspaces_port,
         "storage_port": stack.ports.cassandra_storage_port,
         "keystore": str(key_store(stack)),

@@ -40,14 +40,17 @@ def key_store(stack: Stack) -> Path:
 
 
 def ensure_certificate(stack: Stack) -> None:
-    """Make the authority's PEM and the server's key store, unless both are there, match, and hold for a month yet."""
+    """Make the authority's PEM and the server's key store.
+
+    What is there stays if both match, name the host, and hold for a month yet.
+    """
     if _is_usable(stack):
         return
     # The authority's key is not kept: it signs this one certificate; the next one gets an authority of its own.
     ca_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
     ca = _authority(ca_key)
-    certificate = _certificate(key.public_key(), ca, ca_key)
+    certificate = _certificate(_names(stack), key.public_key(), ca, ca_key)
     password = BestAvailableEncryption(stack.secrets.keystore_password.encode())
     write_private(key_store(stack), pkcs12.serialize_key_and_certificates(b"server", key, certificate, [ca], password))
     write_private(stack.ca, ca.public_bytes(Encoding.PEM))
@@ -63,11 +66,23 @@ def _is_usable(stack: Stack) -> bool:
         return False
     # A start that was killed between the two files leaves a key store of one authority beside the PEM of another.
     signed_by_it = [extra.certificate for extra in stored.additional_certs] == [ca]
-    return (
-        signed_by_it
-        and stored.cert is not None
-        and stored.cert.certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEW_BEFORE
-    )
+    if not signed_by_it or stored.cert is None:
+        return False
+    certificate = stored.cert.certificate
+    named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    lasts = certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) > RENEW_BEFORE
+    return lasts and set(named) == set(_names(stack))
+
+
+def _names(stack: Stack) -> list[x509.GeneralName]:
+    """List what clients may call the server: where it is, and this machine, as which a container is reached too."""
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    for host in dict.fromkeys([HOST, stack.hosts.keyspaces_host]):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
 
 
 def _authority(ca_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
@@ -81,9 +96,11 @@ def _authority(ca_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _certificate(
-    key: ec.EllipticCurvePublicKey, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey
+    names: list[x509.GeneralName],
+    key: ec.EllipticCurvePublicKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
         _builder(key, subject=_name("localhost"), issuer=ca.subject)

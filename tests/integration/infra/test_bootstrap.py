@@ -7,14 +7,17 @@ import shutil
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from infra import release
+from feature_store.endpoint import Endpoint
+from infra import release, wheels
+from infra.local.aws import node as nodes
 from infra.local.aws.node import Node, Settings
 from infra.local.settings import BUCKET, JARS, REGION, ROOT, SECRET_NAME
+from infra.locks import lock_entries
 from tests.unit.infra.aws import cloud as local_cloud
 from tests.unit.infra.aws.cloud import LOG_URI, Cloud, wait_until
 
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 SCRIPT = ROOT / "EMR" / "emr_bootstrap_script.sh"
 # What JSON, HOCON, sed and a shell each would like to read as something else.
-PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"
+PASSWORD = "p\"a\\s$s'${HOME}&/#@USERNAME@ü"  # pragma: allowlist secret
 USERNAME = "reader-at-123456789012"
 # Prints a driver configuration as the Java driver's own library reads it.
 READER = """
@@ -61,23 +64,42 @@ class Watcher(threading.Thread):
 
 
 @pytest.fixture
-def released(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A small release in S3, with the project's own EMR files; its URI."""
-    root, jars = tmp_path / "root", tmp_path / "jars"
+def publish(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Put a small release into S3, with the project's own EMR files, and say its URI.
+
+    The nodes' packages are one real wheel, which the lock names; `locked` are names for another lock.
+    """
+    for key, value in cloud.stack.aws_environment().items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(nodes, "NODE_PACKAGES", tmp_path / "node-packages")
+    root, jars, packages = tmp_path / "root", tmp_path / "jars", tmp_path / "wheels"
     shutil.copytree(ROOT / "EMR", root / "EMR")
     for name in ("feature_store/__init__.py", "spark_jobs/ingest.py"):
         (root / name).parent.mkdir()
         (root / name).write_text("print('a job')\n")
     jars.mkdir()
     (jars / "connector.jar").write_text("jar")
-    made = release.build(
-        [ROOT / "EMR" / "certs" / f"amazon-root-ca-{n}.pem" for n in (1, 3)], tmp_path / "out", root=root, jars=jars
-    )
-    for key, value in cloud.stack.aws_environment().items():
-        monkeypatch.setenv(key, value)
+    packages.mkdir()
+    for name in ("six", "uv"):
+        [wheel] = wheels.fetch(wheels.HERE).glob(f"{name}-*.whl")
+        (packages / wheel.name).symlink_to(wheel)
+    wheels.write_sums(packages)
     secret = json.dumps({"username": USERNAME, "password": PASSWORD})
     cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString=secret)
-    return release.publish(made, BUCKET)
+    certs = [ROOT / "EMR" / "certs" / f"amazon-root-ca-{n}.pem" for n in (1, 3)]
+
+    def made(architecture: str = wheels.HERE, locked: Sequence[str] = ("six",)) -> str:
+        (root / "EMR" / wheels.LOCK.name).write_text("".join(lock_entries(wheels.LOCK.read_text(), locked)))
+        built = release.build(certs, tmp_path / "out", root=root, jars=jars, packages={architecture: packages})
+        return release.publish(built, BUCKET)
+
+    return made
+
+
+@pytest.fixture
+def released(publish: Callable[..., str]) -> str:
+    """The small release in S3; its URI."""
+    return publish()
 
 
 @pytest.fixture
@@ -157,6 +179,22 @@ def test_a_cluster_bootstraps_and_no_secret_is_shown(cloud: Cloud, released: str
     assert (home / "spark_jobs" / "ingest.py").read_text() == "print('a job')\n"
     assert (home / "jars" / "connector.jar").exists()
 
+    # Its Python has the release's packages, and no other: not even pip.
+    python = home / "python" / "bin" / "python"
+    said = subprocess.check_output([python, "-c", "import six, sys; print(six.__version__, sys.prefix)"], text=True)
+    assert said.split()[0] == lock_entries(wheels.LOCK.read_text(), ["six"])[0].split()[0].removeprefix("six==")
+    assert said.split()[1].startswith(str(home / "python"))
+    installed = {path.name for path in python.parent.parent.glob("lib/python3.11/site-packages/*")}
+    assert {name.split("-")[0].removesuffix(".py") for name in installed} - {"__pycache__", "_virtualenv"} == {"six"}
+    # Spark's executors run it as another user, who gets to it, and to nothing else that is here.
+    for folder in (home.parent, home, *(home / "python").resolve().parents[:1]):
+        assert folder.stat().st_mode & stat.S_IXOTH, folder
+    assert python.resolve().stat().st_mode & stat.S_IXOTH
+    assert all(path.stat().st_mode & stat.S_IROTH for path in (home / "python" / "lib").rglob("*.py"))
+    assert not home.stat().st_mode & stat.S_IROTH
+    others = [path for path in home.iterdir() if path.name != "python" and path.stat().st_mode & stat.S_IRWXO]
+    assert others == []
+
     # The watcher saw the very programs that handle the secrets, and none of them was given one.
     assert "get-secret-value" in arguments_seen
     assert "-storepass:env TRUSTSTORE_PASSWORD" in arguments_seen
@@ -181,12 +219,25 @@ def uploaded_logs(cloud: Cloud) -> list[str]:
 def test_it_can_be_run_again(released: str, node: Node):
     first = bootstrap(node, *arguments(released))
     assert first.returncode == 0, first.stderr
+    assert "installing the Python packages" in first.stdout
     old = (node.home / "feature-store" / "app.config").read_text()
     (node.home / "feature-store" / "stale").touch()
-    assert bootstrap(node, *arguments(released)).returncode == 0
+    second = bootstrap(node, *arguments(released))
+    assert second.returncode == 0
+    assert "the Python packages are there" in second.stdout
+    subprocess.run([node.home / "feature-store" / "python" / "bin" / "python", "-c", "import six"], check=True)
     assert (node.home / "feature-store" / "app.config").read_text() != old  # a new trust store has a new password
     assert not (node.home / "feature-store" / "stale").exists()
     assert [path.name for path in node.home.iterdir() if "part" in path.name] == []
+
+
+def test_without_a_secret_the_jobs_sign_in_as_the_nodes_role(released: str, node: Node):
+    done = bootstrap(node, *arguments(released, "-"))
+    assert done.returncode == 0, done.stderr
+    home = node.home / "feature-store"
+    assert Endpoint.of_node(home / "keyspaces.json").login is None
+    assert not (home / "app.config").exists()
+    assert not (home / "truststore.jks").exists()
 
 
 @pytest.mark.parametrize(
@@ -199,10 +250,15 @@ def test_it_can_be_run_again(released: str, node: Node):
         ("a changed file", "files differ from its SHA256SUMS"),
         ("no secret", "is there a secret nothing in eu-west-2"),
         ("a secret of another kind", "is there a secret feature-store/keyspaces in eu-west-2"),
+        ("a wheel that is not there", "files are missing, or differ from its wheels."),
+        ("a changed wheel", "files are missing, or differ from its wheels."),
+        ("no wheels at all", "files are missing, or differ from its wheels."),
+        ("a package without a wheel", "the packages of requirements.lock can't be installed"),
+        ("another architecture", f"has no packages for {wheels.HERE}"),
     ],
 )
 def test_a_failing_piece_ends_it_with_one_clear_sentence(
-    cloud: Cloud, released: str, node: Node, break_it: str, said: str
+    cloud: Cloud, publish: Callable[..., str], released: str, node: Node, break_it: str, said: str
 ):
     s3, prefix = cloud.client("s3"), released.removeprefix(f"s3://{BUCKET}/")
     args = arguments(released)
@@ -218,7 +274,19 @@ def test_a_failing_piece_ends_it_with_one_clear_sentence(
         s3.put_object(Bucket=BUCKET, Key=f"{prefix}/jars/connector.jar", Body=b"another jar")
     elif break_it == "no secret":
         args = arguments(released, "nothing")
+    elif break_it == "a package without a wheel":
+        args = arguments(publish(locked=("six", "jmespath")))
+    elif break_it == "another architecture":
+        args = arguments(publish("m68k"))
+    elif "wheel" in break_it:
+        listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="releases/wheels/")["Contents"]
+        for key in (entry["Key"] for entry in listed if "six-" in entry["Key"] or "all" in break_it):
+            if break_it == "a changed wheel":
+                s3.put_object(Bucket=BUCKET, Key=key, Body=b"another wheel")
+            else:
+                s3.delete_object(Bucket=BUCKET, Key=key)
     else:
+        # pragma: allowlist nextline secret
         cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString="a bare password")
     done = bootstrap(node, *args)
     last = done.stderr.strip().splitlines()[-1]
@@ -227,3 +295,4 @@ def test_a_failing_piece_ends_it_with_one_clear_sentence(
     assert said in last
     assert "a bare password" not in done.stderr + done.stdout
     assert not (node.home / "feature-store").exists()
+    assert list((node.stack.home.parent / "node-packages").glob("*")) == []

@@ -26,12 +26,12 @@ from feature_store.function import Type
 from feature_store.sync import certificates
 from feature_store.sync.certificates import Certificate
 from feature_store.view import FeatureView
-from infra.local.settings import REGION, Stack
+from infra.local.settings import REGION, Ports, Stack
 from spark_jobs import schema as schema_job
 from spark_jobs import sync
 from tests.integration.capacity import CONSUMED
 from tests.integration.conftest import RunningCassandra
-from tests.support import free_ports, serving
+from tests.support import serving
 
 FIRST = dt.date(2014, 2, 1)
 
@@ -171,7 +171,7 @@ def environment(cassandra: RunningCassandra) -> dict[str, str]:
 @contextmanager
 def server(path: Path, **other: str) -> Iterator[tuple[RunningCassandra, subprocess.Popen[bytes]]]:
     """A server of a test's own."""
-    stack = Stack(path, free_ports())
+    stack = Stack(path, Ports.free())
     with serving(stack, "cassandra", **other) as running:
         yield RunningCassandra.of(stack), running
 

@@ -17,19 +17,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from cassandra.query import PreparedStatement
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 
 from feature_store import endpoint
-from feature_store.sync import online_table
+from feature_store.sync import cells
+from feature_store.sync.wire import Request, Wire
 from infra.local.cassandra import tls
-from infra.local.settings import HOST, ROOT, Stack
+from infra.local.settings import HOST, ROOT, Ports, Stack
 from spark_jobs.errors import JobError
 from tests.integration.conftest import RunningCassandra
 from tests.integration.sync.conftest import Store, connect, day, features, server, store_of
-from tests.support import free_ports, serving
+from tests.support import serving
 
 pytestmark = pytest.mark.integration
 
@@ -164,7 +166,7 @@ def test_connections_are_reset(cassandra: RunningCassandra, store: Store) -> Non
 
 def test_a_server_that_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.lake.put(features(["A"], [day(0)]))
-    monkeypatch.setenv("KEYSPACES_PORT", str(free_ports().keyspaces_port))
+    monkeypatch.setenv("KEYSPACES_PORT", str(Ports.free().keyspaces_port))
     with pytest.raises(JobError, match=r"No connection to Keyspaces at 127\.0\.0\.1:\d+: .*[Rr]efused"):
         store.sync(str(day(0)))
     assert store.known == {}
@@ -274,18 +276,43 @@ def test_a_row_that_the_server_refuses_is_named(store: Store, monkeypatch: pytes
     """A poisoned row: the others may be online, the day is not certified, and goes on when it is mended."""
     store.lake.put(features(["A", "B", "x" * 3000], [day(0)]))
     monkeypatch.setattr("feature_store.keyspaces.ENTITY_BYTES", 70_000)
-    values = online_table.Upsert.values
+    to_send = cells.to_send
 
-    def poisoned(self: online_table.Upsert) -> list:
-        made = values(self)
-        return made if self.row[0] != b"A" else [made[0], made[1], b"no double", *made[3:]]
+    def poisoned(row: cells.Row, there: cells.Row | None) -> bytes:
+        entity, of, _third, *others = cells.split(row)
+        return cells.values(entity, of, b"no double", *others) if entity == b"A" else to_send(row, there)
 
     with monkeypatch.context() as broken:
-        broken.setattr(online_table.Upsert, "values", poisoned)
+        broken.setattr(cells, "to_send", poisoned)
         with pytest.raises(JobError, match=rf"energy_data_features at A {day(0)}: InvalidRequest: .* run this again"):
             store.sync(str(day(0)))
     assert store.known[day(0)].open
     assert store.sync(str(day(0)))["rows_online"] == 3
+    store.equal([day(0)])
+
+
+def test_a_table_that_is_altered_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server forgets all statements of a table that is altered: they are prepared again, and no row is lost."""
+    store.lake.put(features([f"H{number:04}" for number in range(2000)], [day(0)]))
+    session, table = store.online.connection.session, store.online.table
+    send, prepare = Wire.send, Wire.prepare
+    sent, prepared = [0], [0]
+
+    def altered(self: Wire, requests: Sequence[Request]) -> None:
+        sent[0] += len(requests)
+        if sent[0] - len(requests) < 500 <= sent[0]:
+            session.execute(f"ALTER TABLE {table} ADD other int")
+        send(self, requests)
+
+    def again(self: Wire, statement: PreparedStatement) -> None:
+        prepared[0] += 1
+        prepare(self, statement)
+
+    monkeypatch.setattr(Wire, "send", altered)
+    monkeypatch.setattr(Wire, "prepare", again)
+    assert store.sync(str(day(0)))["rows_online"] == 2000
+    assert prepared[0], "the server has forgotten none: this tests nothing"
+    session.execute(f"ALTER TABLE {table} DROP other")
     store.equal([day(0)])
 
 

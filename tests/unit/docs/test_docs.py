@@ -11,7 +11,7 @@ from infra.local.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("CHANGELOG.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
 # Made by a run, or named as a thing of the bucket and not of the repository.
 NOT_FILES = (
@@ -58,6 +58,12 @@ def test_every_make_target_exists(document) -> None:
 def test_the_readme_shows_the_help_as_it_is() -> None:
     printed = subprocess.check_output(["make", "-s", "help"], text=True, cwd=ROOT)
     assert printed.strip() in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text()))
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "guide").glob("*.md")]
+    assert [relative(page) for page in sorted(pages) if relative(page) not in linked] == []
 
 
 def test_no_document_has_a_gap_to_fill() -> None:

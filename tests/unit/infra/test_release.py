@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import release
+from infra import release, wheels
 from infra.local.settings import ROOT, StackError
 
 pytestmark = pytest.mark.unit
@@ -16,11 +16,12 @@ CERTS = [ROOT / "EMR" / "certs" / "amazon-root-ca-1.pem"]
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Path]:
-    """A small project: `root` with EMR and two packages, `jars` with one jar."""
+    """A small project: `root` with EMR and two packages, `jars` with one jar, `packages` with one wheel."""
     root, jars = tmp_path / "root", tmp_path / "jars"
     files = {
         "EMR/emr_bootstrap_script.sh": "echo",
         "EMR/app.config": "a { }",
+        "EMR/requirements.lock": "one==1\n",
         "feature_store/__init__.py": "",
         "feature_store/views.py": "X = 1\n",
         "feature_store/__pycache__/views.pyc": "compiled",
@@ -31,7 +32,11 @@ def sources(tmp_path: Path) -> dict[str, Path]:
         (root / name).write_text(text)
     jars.mkdir()
     (jars / "connector.jar").write_text("jar")
-    return {"root": root, "jars": jars}
+    packages = tmp_path / "wheels"
+    packages.mkdir()
+    (packages / "one-1-py3-none-any.whl").write_text("wheel")
+    wheels.write_sums(packages)
+    return {"root": root, "jars": jars, "packages": {"aarch64": packages}}
 
 
 class FakeS3:
@@ -40,6 +45,7 @@ class FakeS3:
     def __init__(self, capacity: int = 1000):
         self.objects: dict[str, bytes] = {}
         self.capacity = capacity
+        self.order: list[str] = []
 
     def get_paginator(self, name: str):
         assert name == "list_objects_v2"
@@ -56,6 +62,7 @@ class FakeS3:
             raise ConnectionError("the line is cut")
         self.capacity -= 1
         self.objects[key] = Path(file).read_bytes()
+        self.order.append(key)
 
 
 def test_the_same_content_makes_the_same_release(sources, tmp_path):
@@ -85,13 +92,16 @@ def test_a_release_holds_what_a_node_needs(sources, tmp_path):
         "code.zip",
         "emr_bootstrap_script.sh",
         "jars/connector.jar",
+        "requirements.lock",
+        "wheels.aarch64.sha256",
         "SHA256SUMS",
     ]
+    assert (made.folder / "wheels.aarch64.sha256").read_text().endswith("  one-1-py3-none-any.whl\n")
     with zipfile.ZipFile(io.BytesIO((made.folder / "code.zip").read_bytes())) as code:
         assert code.namelist() == ["feature_store/__init__.py", "feature_store/views.py", "spark_jobs/ingest.py"]
 
 
-@pytest.mark.parametrize("missing", ["EMR/app.config", "feature_store", "spark_jobs"])
+@pytest.mark.parametrize("missing", ["EMR/app.config", "EMR/requirements.lock", "feature_store", "spark_jobs"])
 def test_a_missing_part_is_named(sources, tmp_path, missing):
     (sources["root"] / missing).rename(tmp_path / "away")
     with pytest.raises(StackError, match=f"{missing} is missing"):
@@ -100,9 +110,35 @@ def test_a_missing_part_is_named(sources, tmp_path, missing):
 
 def test_a_release_without_jars_or_certificates_is_refused(sources, tmp_path):
     with pytest.raises(StackError, match="make setup"):
-        release.build(CERTS, tmp_path / "out", root=sources["root"], jars=tmp_path / "none")
+        release.build(CERTS, tmp_path / "out", **{**sources, "jars": tmp_path / "none"})
     with pytest.raises(StackError, match="certificates"):
         release.build([], tmp_path / "out", **sources)
+
+
+def test_other_packages_make_another_release_and_the_same_ones_are_shared(sources, tmp_path, monkeypatch):
+    first = release.build(CERTS, tmp_path / "out", **sources)
+    (sources["root"] / "spark_jobs" / "ingest.py").write_text("print(1)\n")
+    second = release.build(CERTS, tmp_path / "out", **sources)
+    assert second.packages == first.packages
+    [folder] = sources["packages"].values()
+    (folder / "two-1-py3-none-any.whl").write_text("another")
+    wheels.write_sums(folder)
+    third = release.build(CERTS, tmp_path / "out", **sources)
+    assert third.packages.keys().isdisjoint(first.packages)
+    assert third.digest != second.digest
+
+    s3 = FakeS3()
+    monkeypatch.setattr(release.boto3.Session, "client", lambda session, service: s3)
+    for each in (first, second):
+        release.publish(each, "bucket")
+    [name] = first.packages
+    of_packages = [key for key in s3.objects if key.startswith("releases/wheels/")]
+    assert sorted(of_packages) == [
+        f"releases/wheels/{name}/{wheel}" for wheel in ("one-1-py3-none-any.whl", "two-1-py3-none-any.whl")
+    ]
+    assert len(s3.objects) == len(first.files()) + len(second.files()) + len(of_packages)
+    # A release that is there has its packages: they went before its marker.
+    assert s3.order.index(of_packages[-1]) < s3.order.index(f"releases/{first.digest}/SHA256SUMS")
 
 
 def test_an_upload_that_was_cut_short_is_taken_up(sources, tmp_path, monkeypatch):
@@ -111,9 +147,9 @@ def test_an_upload_that_was_cut_short_is_taken_up(sources, tmp_path, monkeypatch
     with pytest.raises(ConnectionError):
         release.publish(made, "bucket")
     assert not any(key.endswith("SHA256SUMS") for key in s3.objects)
-    s3.capacity = 3  # enough for what is missing, not for all
+    s3.capacity = 6  # enough for what is missing, not for all
     assert release.publish(made, "bucket") == f"s3://bucket/releases/{made.digest}"
     assert list(s3.objects)[-1] == f"releases/{made.digest}/SHA256SUMS"
-    assert len(s3.objects) == len(made.files())
+    assert len(s3.objects) == len(made.files()) + 1  # the wheel
     assert s3.capacity == 0
     assert release.publish(made, "bucket") == f"s3://bucket/releases/{made.digest}"  # nothing is sent

@@ -202,7 +202,7 @@ class TestWhatCanNotBeRead:
 class TestConnection:
     """By the Variable, the secret that it names, and the authorities of the release that it names."""
 
-    SECRET = "not to be seen: 7f3a"
+    SECRET = "not to be seen: 7f3a"  # pragma: allowlist secret
 
     @pytest.fixture
     def bucket(self, s3: Any) -> Bucket:
@@ -269,10 +269,9 @@ class TestConnection:
     def test_a_server_that_is_not_there_is_given_up_soon(self, bucket: Bucket, tmp_path: Path, monkeypatch) -> None:
         """A port that nobody listens at, with the driver itself."""
         from infra.local.cassandra import tls
-        from infra.local.settings import HOST, Stack
-        from tests.support import free_ports
+        from infra.local.settings import HOST, Ports, Stack
 
-        stack = Stack(tmp_path, free_ports())
+        stack = Stack(tmp_path, Ports.free())
         tls.ensure_certificate(stack)
         for name in ("a", "b"):
             bucket.client.put_object(Bucket="lake", Key=f"{AUTHORITIES}/{name}.pem", Body=stack.ca.read_bytes())
@@ -288,7 +287,7 @@ def test_delta_asks_s3_as_the_tasks_connection(s3: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of a role")
     assert lookup._storage(Bucket(s3, "lake", SETTINGS)) == {
         "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",  # pragma: allowlist secret
         "AWS_SESSION_TOKEN": "of a role",
         "AWS_REGION": "eu-west-2",
     }

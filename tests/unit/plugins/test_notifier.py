@@ -73,6 +73,7 @@ def mails(monkeypatch) -> list[tuple[str, list[str], Any]]:
         return Server()
 
     monkeypatch.setattr(smtplib, "SMTP", connect)
+    # pragma: allowlist nextline secret
     uri = "smtp://store:secret@mail.example.com:587?from_email=airflow%40example.com&disable_ssl=true"
     monkeypatch.setenv("AIRFLOW_CONN_MAIL", uri)
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", uri)
@@ -105,7 +106,7 @@ def webhook(monkeypatch) -> Iterator[Webhook]:
     thread = threading.Thread(target=made.server.serve_forever, daemon=True)
     thread.start()
     host = f"http://127.0.0.1:{made.server.server_port}"
-    connection = {"conn_type": "http", "host": host, "password": "services/T0/B0/secret"}
+    connection = {"conn_type": "http", "host": host, "password": "services/T0/B0/secret"}  # pragma: allowlist secret
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps(connection))
     yield made
     made.server.shutdown()

@@ -17,9 +17,9 @@ from cassandra.query import BatchStatement, SimpleStatement
 
 from infra.local import cassandra as stand_in
 from infra.local.cassandra import tls
-from infra.local.settings import ROOT, Stack
+from infra.local.settings import ROOT, Ports, Stack
 from tests.integration.capacity import CONSUMED, Capacity
-from tests.support import free_ports, serving
+from tests.support import serving
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +70,7 @@ class TestTls:
         assert "Hostname mismatch" in self.refusal(cassandra, context, "cassandra.eu-west-2.amazonaws.com")
 
     def test_another_authority_is_refused(self, cassandra: Any, tmp_path: Path) -> None:
-        other = Stack(tmp_path, free_ports())
+        other = Stack(tmp_path, Ports.free())
         tls.ensure_certificate(other)
         assert "CERTIFICATE_VERIFY_FAILED" in self.refusal(cassandra, ssl.create_default_context(cafile=str(other.ca)))
 
@@ -200,7 +200,7 @@ class TestLimits:
 
 
 def test_over_capacity_a_write_times_out_and_a_killed_server_keeps_its_rows(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, free_ports())
+    stack = Stack(tmp_path, Ports.free())
     with serving(stack, "cassandra", KEYSPACES_WCU="50"), login(stack) as session:
         session.execute(f"CREATE KEYSPACE {KEYSPACE} WITH REPLICATION = {{'class': 'SingleRegionStrategy'}}")
         session.execute(f"CREATE TABLE {TABLE} (id text PRIMARY KEY)")
@@ -243,7 +243,7 @@ class Limited(Capacity):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
-    stack = Stack(tmp_path_factory.mktemp("limited"), free_ports())
+    stack = Stack(tmp_path_factory.mktemp("limited"), Ports.free())
     with serving(stack, "cassandra", KEYSPACES_WCU=str(START_WCU)), login(stack) as session:
         session.execute(f"CREATE KEYSPACE {KEYSPACE} WITH REPLICATION = {{'class': 'SingleRegionStrategy'}}")
         yield Limited(stack, session, START_WCU)

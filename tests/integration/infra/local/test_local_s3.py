@@ -15,8 +15,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from feature_store import files
-from infra.local.settings import REGION, Stack
-from tests.support import free_ports, serving
+from infra.local.settings import REGION, Ports, Stack
+from tests.support import serving
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +90,7 @@ def test_delta_rs_reads_what_it_wrote(s3: Any) -> None:
 
 
 def test_objects_outlive_a_killed_server(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, free_ports())
+    stack = Stack(tmp_path, Ports.free())
     with serving(stack, "s3"):  # killed (-9) at its end
         client = client_of(stack)
         client.create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": REGION})

@@ -15,7 +15,6 @@ import pytest
 from infra.local import processes, stack
 from infra.local.settings import HOST, Ports, Stack, StackError
 from infra.local.supervision import Supervisor
-from tests.support import free_ports
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
@@ -24,7 +23,7 @@ PARTS = ("cassandra", "s3")
 
 @pytest.fixture
 def this(tmp_path: Path) -> Iterator[Stack]:
-    this = Stack(tmp_path / "home", free_ports())
+    this = Stack(tmp_path / "home", Ports.free())
     yield this
     stack.down(this)
 

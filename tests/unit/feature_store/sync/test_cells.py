@@ -15,7 +15,7 @@ from cassandra.metadata import Murmur3Token
 from feature_store.energy import ENERGY
 from feature_store.function import Type
 from feature_store.sync import cells
-from feature_store.sync.online_table import Upsert, part_of, token, token_ranges
+from feature_store.sync.online_table import part_of, token, token_ranges
 from feature_store.view import Column
 
 pytestmark = pytest.mark.unit
@@ -45,7 +45,7 @@ def table(rows: list[tuple]) -> pa.Table:
 
 def decoded(row: cells.Row) -> tuple:
     values = []
-    for column, value in zip(COLUMNS, row, strict=True):
+    for column, value in zip(COLUMNS, cells.split(row), strict=True):
         if value is None:
             values.append(None)
             continue
@@ -57,7 +57,7 @@ def decoded(row: cells.Row) -> tuple:
 def test_the_driver_reads_what_was_encoded() -> None:
     assert [decoded(row) for row in cells.rows(table(VALUES), COLUMNS)] == VALUES
     assert DateType is not SimpleDateType
-    minus = next(iter(cells.rows(table(VALUES), COLUMNS)))[4]
+    minus = cells.split(next(iter(cells.rows(table(VALUES), COLUMNS))))[4]
     assert minus == b"\x80" + bytes(7), "a negative zero stays one"
 
 
@@ -84,14 +84,45 @@ def test_entities_come_with_their_rows() -> None:
 
 
 def test_a_null_is_sent_only_where_a_value_goes() -> None:
-    new, old = (b"a", b"d", None, None, b"1"), (b"a", b"d", b"2", None, None)
-    unset = Upsert(new, None).values()
-    assert unset[0] == b"a"
-    assert unset[2] is unset[3] is not None
-    values = Upsert(new, old).values()
-    assert values[2] is None
-    assert values[3] is unset[3]
-    assert values[4] == b"1"
+    new, old = cells.values(b"a", b"d", None, None, b"1"), cells.values(b"a", b"d", b"2", None, None)
+    some, unset = cells.values(b"a", b"d"), cells.UNSET
+    assert cells.to_send(new, None) == some + unset + unset + cells.values(b"1")
+    assert cells.to_send(new, old) == some + cells.NULL + unset + cells.values(b"1")
+    full = cells.values(b"a", b"d", b"\xff\xff\xff\xff", b"", b"1")  # a value may look like a null's length
+    assert cells.to_send(full, None) == full
+    assert cells.split(some + unset + cells.NULL) == [b"a", b"d", None, None]
+
+
+def test_numbers_between_texts() -> None:
+    """A view has its entity first; nothing here relies on all that follows being numbers."""
+    rows = [("a", 1, "x", 2.5), ("b", None, None, None), ("", 3, "yy", 0.0)]
+    kinds = {"t": Type.TEXT, "i": Type.INT, "u": Type.TEXT, "d": Type.DOUBLE}
+    made = pa.table(dict(zip(kinds, map(list, zip(*rows, strict=True)), strict=True)))
+    made = made.cast(pa.schema({"t": pa.string(), "i": pa.int32(), "u": pa.string(), "d": pa.float64()}))
+    found = [cells.split(row) for row in cells.rows(made, [Column(name, kind) for name, kind in kinds.items()])]
+    assert found[0] == [b"a", (1).to_bytes(4), b"x", DoubleType.serialize(2.5, 4)]
+    assert found[1] == [b"b", None, None, None]
+    assert found[2] == [b"", (3).to_bytes(4), b"yy", bytes(8)]
+
+
+def test_a_page_is_cut_into_rows_beside_those_that_are_expected() -> None:
+    day = dt.date(2014, 2, 27)
+    values = [("A", day, 1, None, 0.5), ("A", day + dt.timedelta(days=1), None, 2, None), ("Ö", day, 1, 2, 3.0)]
+    online = list(cells.rows(table(values), COLUMNS))
+    right = list(cells.rows(table([values[0], ("A", day + dt.timedelta(days=1), 7, 2, None)]), COLUMNS))
+    expected = {cells.key(row): row for row in right}
+    page = cells.Page(len(online), b"".join(online))
+    found = list(page.rows(len(COLUMNS), lambda *key: expected.get(key)))
+    assert [(entity.decode(), cells.day_of(of)) for entity, of, *_ in found] == [row[:2] for row in values]
+    assert [row for *_, row, _ in found] == online
+    assert [wanted for *_, wanted in found] == [*right, None]
+    assert found[0][2] == found[0][3]
+    assert found[1][2] != found[1][3]
+
+
+def test_a_row_is_named_by_its_key() -> None:
+    (row,) = cells.rows(table([("MAC000002", dt.date(2014, 2, 27), None, None, None)]), COLUMNS)
+    assert cells.named(cells.key(row)) == "MAC000002 2014-02-27"
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])

@@ -9,6 +9,24 @@ from tests.unit.infra.aws.cloud import Cloud, alive, shell, wait_until
 
 pytestmark = pytest.mark.unit
 
+FLEETS = [
+    {
+        "InstanceFleetType": "MASTER",
+        "TargetOnDemandCapacity": 1,
+        "InstanceTypeConfigs": [{"InstanceType": "m7g.xlarge"}, {"InstanceType": "m6g.xlarge"}],
+    },
+    {
+        "InstanceFleetType": "CORE",
+        "TargetSpotCapacity": 2,
+        "InstanceTypeConfigs": [{"InstanceType": "m7g.2xlarge"}],
+    },
+]
+
+
+def limits(least: int, most: int, unit: str = "Instances", **more: int) -> dict:
+    bounds = {"UnitType": unit, "MinimumCapacityUnits": least, "MaximumCapacityUnits": most}
+    return {"ComputeLimits": {**bounds, **more}}
+
 
 def refused(call, **request) -> str:
     with pytest.raises(ClientError) as caught:
@@ -25,6 +43,24 @@ def test_a_cluster_runs_its_steps_in_order_and_ends_when_none_is_left(cloud: Clo
     assert second["Status"]["Timeline"]["StartDateTime"] <= second["Status"]["Timeline"]["EndDateTime"]
     assert cloud.log(f"{cluster}/steps/{second['Id']}/stdout.gz") == "first\n"
     assert "ended with 0" in cloud.log(f"{cluster}/steps/{second['Id']}/controller.gz")
+
+
+def test_a_cluster_of_fleets_runs_too_and_is_written_down_as_groups(cloud: Cloud):
+    emr = cloud.client("emr")
+    cluster = emr.run_job_flow(
+        Name="fleets",
+        ReleaseLabel="emr-7.14.0",
+        Instances={"InstanceFleets": FLEETS, "Ec2SubnetIds": ["subnet-1"], "KeepJobFlowAliveWhenNoSteps": True},
+        ManagedScalingPolicy=limits(2, 4, "InstanceFleetUnits", MaximumOnDemandCapacityUnits=2),
+        Steps=[shell("one", "true")],
+    )["JobFlowId"]
+    wait_until(lambda: cloud.steps(cluster) == {"one": "COMPLETED"}, "the step's end")
+    groups = emr.list_instance_groups(ClusterId=cluster)["InstanceGroups"]
+    seen = {
+        (each["InstanceGroupType"], each["InstanceType"], each["RequestedInstanceCount"], each["Market"])
+        for each in groups
+    }
+    assert seen == {("MASTER", "m7g.xlarge", 1, "ON_DEMAND"), ("CORE", "m7g.2xlarge", 2, "SPOT")}
 
 
 def test_the_folder_of_a_cluster_that_ended_is_gone(cloud: Cloud):
@@ -244,7 +280,25 @@ def test_a_termination_protected_cluster_stays(cloud: Cloud):
             {"ManagedScalingPolicy": {}, "KerberosAttributes": {"Realm": "R", "KdcAdminPassword": "x"}},
             "KerberosAttributes",
         ),
-        ({"Instances": {"InstanceFleets": [{"InstanceFleetType": "MASTER"}], "InstanceGroups": []}}, "InstanceFleets"),
+        ({"Instances": {"InstanceFleets": FLEETS, "InstanceGroups": []}}, "mutually exclusive"),
+        (
+            {
+                "Instances": {
+                    "InstanceFleets": [
+                        {
+                            **FLEETS[0],
+                            "ResizeSpecifications": {"SpotResizeSpecification": {"TimeoutDurationMinutes": 5}},
+                        }
+                    ]
+                }
+            },
+            "ResizeSpecifications",
+        ),
+        ({"Instances": {"InstanceFleets": [{"InstanceFleetType": "MASTER"}]}}, "InstanceTypeConfigs"),
+        ({"ManagedScalingPolicy": {}}, "MaximumCapacityUnits"),
+        ({"ManagedScalingPolicy": limits(2, 1)}, "from 2 to 1 units"),
+        ({"ManagedScalingPolicy": limits(1, 2, "InstanceFleetUnits")}, "UnitType InstanceFleetUnits"),
+        ({"ManagedScalingPolicy": limits(1, 2, MaximumOnDemandCapacityUnits=3)}, "MaximumOnDemandCapacityUnits"),
         ({"Applications": [{"Name": "Presto"}]}, "presto"),
         ({"Configurations": [{"Classification": "yarn-site", "Properties": {}}]}, "yarn-site"),
         ({"AutoTerminationPolicy": {"IdleTimeout": 1}}, "between 60 and 604800"),

@@ -1,6 +1,7 @@
 """The node: which paths it maps, what its processes are given, and that none of them outlives it."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def make(stack: Stack, **settings) -> node.Node:
         ("--conf=x=/home/hadoop/y", "--conf=x=HOME/y"),
         ("s3://bucket/home/hadoop/x", "s3://bucket/home/hadoop/x"),
         ("/home/hadoop2/x", "/home/hadoop2/x"),
-        ("/usr/bin/python3.11", str(VENV / "bin" / "python")),
+        ("/usr/bin/python3.11", str(node.PYTHON)),
     ],
 )
 def test_paths_of_an_emr_node_are_mapped(stack, text, expected):
@@ -61,14 +62,28 @@ def test_the_clusters_spark_defaults_lie_over_this_machines(stack):
 
 def test_the_environment_is_the_nodes_own(stack, monkeypatch):
     monkeypatch.setenv("ANYTHING", "of the caller's")
-    environment = make(stack, exports={"PYSPARK_PYTHON": "/usr/bin/python3.11"}).environment("s-1")
+    exports = {"PYSPARK_PYTHON": "/home/hadoop/feature-store/python/bin/python"}
+    environment = make(stack, exports=exports).environment("s-1")
     assert "ANYTHING" not in environment
-    assert environment["PATH"].split(os.pathsep)[0] == str(VENV / "bin")
     assert environment["HOME"] == str(stack.home / "emr" / "j-TEST" / "home")
-    assert environment["PYSPARK_PYTHON"] == str(VENV / "bin" / "python")
+    assert environment["PYSPARK_PYTHON"] == f"{environment['HOME']}/feature-store/python/bin/python"
     assert environment[MARK] == str(stack.home)
     assert environment["EMR_STEP_ID"] == "s-1"
     assert environment["AWS_ENDPOINT_URL_S3"] == stack.s3_url
+
+
+def test_it_has_what_a_release_has_and_nothing_of_the_projects_environment(stack):
+    environment = make(stack).environment()
+    for program in ("aws", "keytool", "java", "python3.11", "sha256sum", "spark-submit"):
+        assert shutil.which(program, path=environment["PATH"]), program
+    assert str(VENV / "bin") not in environment["PATH"].split(os.pathsep)
+    # Its Python has none of the project's packages: what a step imports has to come by the bootstrap script.
+    python = shutil.which("python3.11", path=environment["PATH"])
+    told = subprocess.check_output(
+        [python, "-c", "import sys; print(sys.prefix, sys.base_prefix)"], env=environment, text=True
+    )
+    prefix, base = told.split()
+    assert prefix == base != str(VENV)
 
 
 def test_what_a_killed_local_aws_left_is_ended_at_the_next_start(stack):

@@ -104,7 +104,7 @@ def aws(monkeypatch, tmp_path) -> Iterator[None]:
         folder = tmp_path / "release"
         folder.mkdir(exist_ok=True)
         (folder / release.SUMS).write_text("sums")
-        return release.Release("0123abcd", folder)
+        return release.Release("0123abcd", folder, {})
 
     monkeypatch.setattr(release, "build", build)
     monkeypatch.setattr(airflow, "fetch_wheels", lambda _: {"duckdb-2.0.1-cp312-any.whl": b"a wheel"})

@@ -13,7 +13,6 @@ import pytest
 
 from infra.local import processes
 from infra.local.settings import HOST, MARK, Ports, StackError
-from tests.support import free_ports
 
 pytestmark = pytest.mark.unit
 
@@ -45,7 +44,7 @@ def test_a_taken_port_is_named_with_its_holder_and_its_variable() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        ports = Ports(**{**free_ports().__dict__, "s3_port": taken.getsockname()[1]})
+        ports = Ports(**{**Ports.free().__dict__, "s3_port": taken.getsockname()[1]})
         with pytest.raises(StackError) as refused:
             processes.check_ports(ports, ["keyspaces_port", "s3_port"])
     assert f"Port {ports.s3_port} is taken by" in str(refused.value)
@@ -57,7 +56,7 @@ def test_a_port_of_a_part_that_is_not_started_may_be_taken() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        ports = Ports(**{**free_ports().__dict__, "s3_port": taken.getsockname()[1]})
+        ports = Ports(**{**Ports.free().__dict__, "s3_port": taken.getsockname()[1]})
         processes.check_ports(ports, ["keyspaces_port"])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from infra.local import java, setup
 from infra.local.settings import ROOT, StackError
+from infra.locks import lock_entries
 
 pytestmark = pytest.mark.unit
 
@@ -80,7 +81,7 @@ def test_another_python_is_refused_by_name() -> None:
 
 
 def test_the_tools_are_taken_from_the_lock_with_their_hashes() -> None:
-    uv, tools = setup.lock_entries(setup.LOCK.read_text(), ["uv", "setuptools"])
+    uv, tools = lock_entries(setup.LOCK.read_text(), ["uv", "setuptools"])
     assert uv.startswith("uv==")
     assert tools.startswith("setuptools==")
     for entry in (uv, tools):
@@ -92,7 +93,7 @@ def test_the_tools_are_taken_from_the_lock_with_their_hashes() -> None:
 
 def test_a_package_that_is_not_locked_is_named() -> None:
     with pytest.raises(StackError, match="no entry for uv"):
-        setup.lock_entries("uvloop==1 \\\n    --hash=sha256:0\n", ["uv"])
+        lock_entries("uvloop==1 \\\n    --hash=sha256:0\n", ["uv"])
 
 
 def test_a_stage_that_fails_leaves_no_stamp(tmp_path: Path) -> None:

@@ -1,0 +1,213 @@
+"""Prepared statements over the driver's connections, many at a time, without a future of the driver's for each.
+
+The driver connects, signs in, watches its connections and opens new ones. What is here is what a million rows need a
+million times: their frames go out in one write for many, and what comes back is left in a queue, as it came. By the
+protocol's version 4 (github.com/apache/cassandra/blob/trunk/doc/native_protocol_v4.spec, sections 2, 4.1.4 and 4.2.5).
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from threading import Event
+from typing import Any
+
+# The driver ships no types.
+from cassandra import OperationTimedOut  # type: ignore[import-untyped]
+from cassandra.cluster import NoHostAvailable, Session  # type: ignore[import-untyped]
+from cassandra.connection import ConnectionException, ConnectionShutdown  # type: ignore[import-untyped]
+from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
+from cassandra.protocol import (  # type: ignore[import-untyped]
+    WARNING_FLAG,
+    ProtocolHandler,
+    ResultMessage,
+    read_int,
+    read_stringlist,
+)
+from cassandra.query import PreparedStatement  # type: ignore[import-untyped]
+
+from feature_store.endpoint import REQUEST_TIMEOUT
+from feature_store.sync.cells import Page
+
+VERSION, EXECUTE, RESULT = 4, 0x0A, 0x08
+HEADER = struct.Struct(">BBhBi")  # version, flags, stream, opcode, length of the body
+VALUES, SKIP_METADATA, PAGE_SIZE, PAGING_STATE = 0x01, 0x02, 0x04, 0x08
+VOID = (1).to_bytes(4)  # the whole answer to a write
+BUFFER_BYTES = 16 * 1024  # of one write, or read: as much as TLS has in a record
+ENOUGH = 32  # answers that are worth to wake for, if more are to come
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Request:
+    """A statement with its values, encoded; `about` says what it is about, for whoever takes the answer."""
+
+    statement: PreparedStatement
+    values: bytes
+    about: Any
+    page: bytes | None = field(default=None, repr=False)
+    lost: int = 0  # times in a row, and of these, those between which others were taken
+    lost_alone: int = 0
+    seen: int = 0  # how many others were taken by the last time
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a request: an error, or a page of rows, which a write has none of, and which page is next."""
+
+    request: Request
+    page: Page | None = None
+    next_page: bytes | None = None
+    error: BaseException | None = None
+
+
+class Wire:
+    """What one thread sends and hears. The driver's own thread only leaves the answers here."""
+
+    def __init__(self, session: Session) -> None:
+        """Send by the connections of a session, at its consistency level."""
+        self._session = session
+        self._profile = session.cluster.profile_manager.default
+        self._heads: dict[bytes, bytes] = {}
+        self._pending: dict[_Sent, float] = {}  # when they are given up; the first is the oldest
+        self._unsent: list[Answer] = []
+        self._answers: deque[tuple[_Sent, Any]] = deque()
+        self._woken = Event()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are not answered, or were not heard of."""
+        return len(self._pending) + len(self._unsent)
+
+    def send(self, requests: Iterable[Request]) -> None:
+        """Send them to one host, the next that the session's policy names; what goes wrong is among the answers."""
+        pools = (self._session._pools.get(host) for host in self._profile.load_balancing_policy.make_query_plan())
+        pool = next((pool for pool in pools if pool and not pool.is_shutdown), None)
+        frames: dict[Any, list[bytes]] = defaultdict(list)
+        deadline = time.monotonic() + REQUEST_TIMEOUT
+        for request in requests:
+            try:
+                if pool is None:
+                    raise NoHostAvailable("no host is up", {})  # noqa: TRY301 - as if the driver had
+                sent = _Sent(self, request, pool)
+            except (ConnectionException, NoConnectionsAvailable, NoHostAvailable) as error:
+                self._unsent.append(Answer(request, error=error))
+                continue
+            self._pending[sent] = deadline
+            frames[sent.connection].append(self._frame(sent))
+        for connection, many in frames.items():
+            connection.in_buffer_size = connection.out_buffer_size = BUFFER_BYTES
+            connection.push(b"".join(many))
+
+    def answers(self) -> Iterator[Answer]:
+        """Give what has come, and a timeout for what has not come for too long."""
+        for _ in range(len(self._answers)):
+            sent, response = self._answers.popleft()
+            if self._pending.pop(sent, None) is not None:
+                yield _answer(sent.request, response)
+        unsent, self._unsent = self._unsent, []
+        yield from unsent
+        now = time.monotonic()
+        while self._pending and next(iter(self._pending.values())) <= now:
+            sent = next(iter(self._pending))
+            if not sent.give_up():  # it is in the queue
+                break
+            del self._pending[sent]
+            yield Answer(sent.request, error=OperationTimedOut({str(sent.connection.endpoint): "no answer"}))
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long at most, and no longer than until many answers, or all, have come."""
+        if not self._unsent:
+            self._woken.wait(seconds)
+        self._woken.clear()
+
+    def prepare(self, statement: PreparedStatement) -> None:
+        """Make a statement known again to servers that have forgotten it; an error of the driver's if that fails."""
+        self._session.prepare(statement.query_string)
+
+    def hear(self, sent: _Sent, response: object) -> None:
+        """Take a response, on the driver's thread."""
+        self._answers.append((sent, response))
+        if len(self._answers) >= min(ENOUGH, len(self._pending)):
+            self._woken.set()
+
+    def _frame(self, sent: _Sent) -> bytes:
+        statement, page = sent.request.statement, sent.request.page
+        paged = bool(statement.result_metadata)
+        head = self._heads.get(statement.query_id)
+        if head is None:
+            flags = VALUES | (SKIP_METADATA | PAGE_SIZE if paged else 0)
+            columns = len(statement.column_metadata)
+            level = self._profile.consistency_level
+            head = struct.pack(">h", len(statement.query_id)) + statement.query_id
+            head = self._heads[statement.query_id] = head + struct.pack(">hBh", level, flags, columns)
+        body = [head, sent.request.values]
+        if paged:
+            body.append(struct.pack(">i", statement.fetch_size))
+        if page is not None:
+            flags_at = len(head) - 3
+            body[0] = head[:flags_at] + bytes([head[flags_at] | PAGING_STATE]) + head[flags_at + 1 :]
+            body.append(struct.pack(">i", len(page)) + page)
+        whole = b"".join(body)
+        return HEADER.pack(VERSION, 0, sent.stream, EXECUTE, len(whole)) + whole
+
+
+class _Sent:
+    """A request that has a connection and a number there. It is the callback of the driver's connection too."""
+
+    __slots__ = ("_pool", "_wire", "connection", "request", "stream")
+
+    def __init__(self, wire: Wire, request: Request, pool: Any) -> None:  # noqa: ANN401 - the driver is untyped
+        self.request = request
+        self._wire, self._pool = wire, pool
+        self.connection, self.stream = pool.borrow_connection(timeout=REQUEST_TIMEOUT)
+        if self.connection.is_defunct or self.connection.is_closed:
+            pool.return_connection(self.connection)  # which has it replaced
+            raise ConnectionShutdown(f"The connection to {self.connection.endpoint} is closed")
+        self.connection._requests[self.stream] = self, _undecoded, None  # no public way to it
+
+    def __call__(self, response: object) -> None:
+        """Be answered: with the body of a result, an error message, or the error of a connection that is lost."""
+        self._pool.return_connection(self.connection)
+        self._wire.hear(self, response)
+
+    def give_up(self) -> bool:
+        """Expect no answer any more; False if it has come. Its number is not used again before it comes after all."""
+        if self.connection._requests.pop(self.stream, None) is None:
+            return False
+        with self.connection.lock:  # as the driver's own requests do
+            self.connection.orphaned_request_ids.add(self.stream)
+            if len(self.connection.orphaned_request_ids) >= self.connection.orphaned_threshold:
+                self.connection.orphaned_threshold_reached = True
+        self._pool.return_connection(self.connection, stream_was_orphaned=True)
+        return True
+
+
+def _undecoded(*frame: Any) -> object:  # noqa: ANN401 - as the driver calls its decoders
+    """Leave the body of a result as it is; anything else is the driver's to read."""
+    flags, opcode, body = frame[3:6]
+    if opcode != RESULT or flags & ~WARNING_FLAG:
+        return ProtocolHandler.decode_message(*frame)
+    if flags & WARNING_FLAG:
+        after = BytesIO(body)
+        for warning in read_stringlist(after):
+            log.warning("The server warns: %s", warning)
+        return after.read()
+    return body
+
+
+def _answer(request: Request, response: Any) -> Answer:  # noqa: ANN401 - a body, or something of the driver's
+    if response == VOID:
+        return Answer(request)
+    if not isinstance(response, bytes):
+        return Answer(request, error=response.to_exception() if hasattr(response, "to_exception") else response)
+    body = BytesIO(response)
+    message = ResultMessage(read_int(body))
+    message.recv_results_metadata(body, {})
+    return Answer(request, Page(read_int(body), response[body.tell() :]), message.paging_state or None)
