@@ -65,10 +65,10 @@ test-e2e: setup ## the tests of the whole stack, through Airflow
 
 # Airflow and Python as in the image of Amazon MWAA.
 MWAA := .cache/mwaa
-$(MWAA)/made: infra/aws/mwaa/test-requirements.txt | setup
+$(MWAA)/made: infra/aws/mwaa/tests.lock | setup
 	@rm -rf $(MWAA)
 	@.venv/bin/uv venv --quiet --python 3.12 $(MWAA)
-	@.venv/bin/uv pip sync --quiet --require-hashes --python $(MWAA)/bin/python infra/aws/mwaa/test-requirements.txt
+	@.venv/bin/uv pip sync --quiet --require-hashes --python $(MWAA)/bin/python infra/aws/mwaa/tests.lock
 	@touch $@
 
 test-mwaa: $(MWAA)/made ## the DAGs and plugins on the Airflow and the Python of Amazon MWAA (needs Python 3.12)
@@ -120,10 +120,10 @@ lock: setup ## resolve the dependencies anew into requirements.lock, those of no
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
 
 lock-mwaa: setup ## resolve what Airflow needs on Amazon MWAA anew (CONSTRAINTS=the constraints file of its Airflow)
-	@for part in requirements test-requirements; do \
+	@for part in requirements tests; do \
 	.venv/bin/uv pip compile --quiet infra/aws/mwaa/$$part.in --constraint "$$CONSTRAINTS" --python-version 3.12 \
 		--python-platform x86_64-manylinux_2_34 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade \
-		--output-file infra/aws/mwaa/$$part.txt || exit 1; done
+		--output-file infra/aws/mwaa/$$part.lock || exit 1; done
 
 clean: stop ## remove the stack's data, the environment and the caches
 	@rm -rf .venv .cache .local build

@@ -15,7 +15,7 @@ from infra.aws.errors import DeploymentError
 from infra.local.settings import ROOT
 
 MWAA = Path(__file__).with_name("mwaa")
-REQUIREMENTS = MWAA / "requirements.txt"
+REQUIREMENTS = MWAA / "requirements.lock"
 PYTHON = "3.12"  # of MWAA's image
 # Where the image unpacks the archive; what is in WHEELS of it is installed without any index, as the environment's
 # network has no way to one.

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.unit
 
 TEMPLATES = templates.load()
 BUCKET = f"fs-{ACCOUNT}-{REGION}"
-VARIABLE_SECRET = "fs/airflow/variables/feature_store"
+STORED_AT = "fs/airflow/variables/feature_store"
 
 
 class Deployment:
@@ -59,7 +59,7 @@ class Deployment:
             return self.upload.makers()["airflow"](outputs)
 
         outputs = deploy(self.target, {"airflow": versions})
-        SESSION.client("secretsmanager").create_secret(Name=VARIABLE_SECRET)  # moto passes over that of the stack
+        SESSION.client("secretsmanager").create_secret(Name=STORED_AT)  # moto passes over that of the stack
         self.said.clear()
         return outputs
 
@@ -68,11 +68,11 @@ class Deployment:
         self.upload.run()
 
     def variable(self) -> dict[str, Any]:
-        secret = SESSION.client("secretsmanager").get_secret_value(SecretId=VARIABLE_SECRET)["SecretString"]
+        secret = SESSION.client("secretsmanager").get_secret_value(SecretId=STORED_AT)["SecretString"]
         return dict(json.loads(secret))
 
     def variable_versions(self) -> list[str]:
-        versions = SESSION.client("secretsmanager").list_secret_version_ids(SecretId=VARIABLE_SECRET)["Versions"]
+        versions = SESSION.client("secretsmanager").list_secret_version_ids(SecretId=STORED_AT)["Versions"]
         return [each["VersionId"] for each in versions]
 
     def objects(self) -> set[str]:
@@ -306,7 +306,7 @@ def test_the_packages_are_the_locked_ones_from_the_archive_alone() -> None:
     wanted = re.findall(r"^[a-z][\w-]*", (airflow.MWAA / "requirements.in").read_text(), re.M)
     names = {line.partition("==")[0] for line in written[2:]}
     assert set(wanted) <= names
-    tested = set(re.findall(r"^[a-z][\w.-]*==\S+", (airflow.MWAA / "test-requirements.txt").read_text(), re.M))
+    tested = set(re.findall(r"^[a-z][\w.-]*==\S+", (airflow.MWAA / "tests.lock").read_text(), re.M))
     assert set(written[2:]) <= tested  # nothing is delivered in another version than the DAGs are tested with
 
 
