@@ -36,7 +36,7 @@ class UniqueKeyLoader(SafeLoader):
         Raises:
             yaml.constructor.ConstructorError: it has a key twice.
         """
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call] # PyYAML's
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} is there twice", node.start_mark)
