@@ -91,8 +91,8 @@ def is_there(kind: str, physical: str) -> bool:
     return bool(answer[where])
 
 
-# Rules have no physical id in moto: they are found in their group.
-RULES = "AWS::EC2::SecurityGroupIngress"
+# Parts of another resource, found in that: no API knows them by their physical id.
+RULES, POLICIES = "AWS::EC2::SecurityGroupIngress", "AWS::IAM::Policy"
 
 
 @dataclass
@@ -165,7 +165,7 @@ def test_every_resource_is_there_by_its_own_api(deployed) -> None:
         if kind in {*LOOKS, *QUESTIONS} and not is_there(kind, physical)
     ]
     assert not missing
-    assert {kind for _, kind, _ in found} - {*LOOKS, *QUESTIONS, RULES} <= NOT_CHECKED_HERE
+    assert {kind for _, kind, _ in found} - {*LOOKS, *QUESTIONS, RULES, POLICIES} <= NOT_CHECKED_HERE
 
 
 def test_what_is_not_checked_is_what_moto_does_not_make() -> None:
@@ -188,6 +188,18 @@ def test_each_rule_is_in_its_security_group(deployed) -> None:
         (described,) = deployed.session.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
         sources = [pair["GroupId"] for each in described["IpPermissions"] for pair in each["UserIdGroupPairs"]]
         assert by_name[source] in sources
+
+
+def test_each_policy_is_in_its_role(deployed) -> None:
+    declared = {name: each for template in TEMPLATES for name, each in template.resources.items()}
+    physical = {logical_id: each for logical_id, kind, each in deployed.resources() if kind == "AWS::IAM::Role"}
+    made = [logical_id for logical_id, kind, _ in deployed.resources() if kind == POLICIES]
+    assert bool(made) == (deployed.settings.stacks == EVERYTHING)
+    for logical_id in made:
+        properties = declared[logical_id]["Properties"]
+        for role in properties["Roles"]:
+            names = SESSION.client("iam").list_role_policies(RoleName=physical[role["Ref"]])["PolicyNames"]
+            assert properties["PolicyName"] in names
 
 
 def test_every_output_is_made(deployed) -> None:
