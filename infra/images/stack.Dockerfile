@@ -14,7 +14,8 @@ RUN apt-get update \
 WORKDIR /opt/feature-store
 # What the set-up reads, and no more of the code: a change of that does not fetch 1.3 GB again.
 COPY pyproject.toml requirements.lock README.md ./
-COPY infra/__init__.py infra/locks.py infra/
+COPY EMR/requirements.lock EMR/
+COPY infra/__init__.py infra/locks.py infra/wheels.py infra/
 COPY infra/local/__init__.py infra/local/setup.py infra/local/jars.py infra/local/jars.lock infra/local/java.py \
      infra/local/settings.py infra/local/spark_defaults.py infra/local/
 COPY infra/local/cassandra/java infra/local/cassandra/java

@@ -214,7 +214,8 @@ class TestBuild:
                 subprocess.run(["sh", "-c", rest.split("&&")[0]], cwd=tmp_path, check=True)
         look = (
             "import sys; sys.path.insert(0, '.'); from infra.local import setup; "
-            "print(all(map(setup.Path.exists, (setup.LOCK, setup.JARS_LOCK))), len(setup._handler_sources()))"
+            "locks = (setup.LOCK, setup.JARS_LOCK, setup.wheels.LOCK); "
+            "print(all(map(setup.Path.exists, locks)), len(setup._handler_sources()))"
         )
         # Without any package: there is none yet.
         said = subprocess.check_output([sys.executable, "-I", "-S", "-c", look], cwd=tmp_path, text=True).split()
