@@ -65,13 +65,14 @@ test-e2e: setup ## the tests of the whole stack, through Airflow
 
 # Airflow and Python as in the image of Amazon MWAA.
 MWAA := .cache/mwaa
+MWAA_PYTHON ?= 3.12
 $(MWAA)/made: infra/aws/mwaa/tests.lock | setup
 	@rm -rf $(MWAA)
-	@.venv/bin/uv venv --quiet --python 3.12 $(MWAA)
+	@.venv/bin/uv venv --quiet --python $(MWAA_PYTHON) $(MWAA)
 	@.venv/bin/uv pip sync --quiet --require-hashes --python $(MWAA)/bin/python infra/aws/mwaa/tests.lock
 	@touch $@
 
-test-mwaa: $(MWAA)/made ## the DAGs and plugins on the Airflow and the Python of Amazon MWAA (needs Python 3.12)
+test-mwaa: $(MWAA)/made ## the DAGs and plugins on the Airflow and the Python of Amazon MWAA (MWAA_PYTHON=path of a Python 3.12)
 	@$(MWAA)/bin/python -m pytest tests/unit/dags tests/unit/plugins
 
 drill: setup ## the lifecycle faults, one by one, through Airflow
