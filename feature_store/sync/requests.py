@@ -54,10 +54,9 @@ IN_FLIGHT = 256  # hides the way there and back at 20,000 a second and 12 ms
 PATIENCE_SECONDS = 120.0  # without a single request taken
 PAUSE_SECONDS = 0.1, 2.0  # after a lost request, doubled up to the second
 LOST_TRIES = 20  # of one request, between which others are taken: then it is this request that can't be done
-IDLE_SECONDS = 0.05  # the longest sleep while answers are awaited: they wake us
-BEAT_SECONDS = (
-    0.004  # the shortest while there is room: what is sent, and answered, one by one costs several times more
-)
+IDLE_SECONDS = 0.05  # the longest sleep while answers are awaited: enough of them wake us
+# The shortest while there is room: what is sent, and answered, one by one costs several times more.
+BEAT_SECONDS = 0.004
 PROGRESS_SECONDS = 10.0
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,12 @@ from threading import Event
 from typing import Any
 
 # The driver ships no types.
-from cassandra import OperationTimedOut  # type: ignore[import-untyped]
+from cassandra import DriverException, OperationTimedOut  # type: ignore[import-untyped]
 from cassandra.cluster import NoHostAvailable, Session  # type: ignore[import-untyped]
 from cassandra.connection import ConnectionException, ConnectionShutdown  # type: ignore[import-untyped]
 from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
 from cassandra.protocol import (  # type: ignore[import-untyped]
+    COMPRESSED_FLAG,
     WARNING_FLAG,
     ProtocolHandler,
     ResultMessage,
@@ -40,6 +41,7 @@ VALUES, SKIP_METADATA, PAGE_SIZE, PAGING_STATE = 0x01, 0x02, 0x04, 0x08
 VOID = (1).to_bytes(4)  # the whole answer to a write
 BUFFER_BYTES = 16 * 1024  # of one write, or read: as much as TLS has in a record
 ENOUGH = 32  # answers that are worth to wake for, if more are to come
+GRACE_SECONDS = 1.0  # for the driver's thread to leave an answer here that it has taken out of its own books
 
 log = logging.getLogger(__name__)
 
@@ -76,25 +78,27 @@ class Wire:
         self._profile = session.cluster.profile_manager.default
         self._heads: dict[bytes, bytes] = {}
         self._pending: dict[_Sent, float] = {}  # when they are given up; the first is the oldest
-        self._unsent: list[Answer] = []
+        self._unsent: deque[Answer] = deque()
         self._answers: deque[tuple[_Sent, Any]] = deque()
         self._woken = Event()
 
     @property
     def in_flight(self) -> int:
-        """How many requests are not answered, or were not heard of."""
+        """How many requests were given to `send` and have not come back from `answers`."""
         return len(self._pending) + len(self._unsent)
 
     def send(self, requests: Iterable[Request]) -> None:
         """Send them to one host, the next that the session's policy names; what goes wrong is among the answers."""
-        pools = (self._session._pools.get(host) for host in self._profile.load_balancing_policy.make_query_plan())
-        pool = next((pool for pool in pools if pool and not pool.is_shutdown), None)
+        hosts = self._profile.load_balancing_policy.make_query_plan()
+        pools = [pool for host in hosts if (pool := self._session._pools.get(host)) and not pool.is_shutdown]
+        # One without a connection has it replaced when it is asked for one; others go first.
+        pool = next((pool for pool in pools if pool.open_count), pools[0] if pools else None)
         frames: dict[Any, list[bytes]] = defaultdict(list)
         deadline = time.monotonic() + REQUEST_TIMEOUT
         for request in requests:
             try:
                 if pool is None:
-                    raise NoHostAvailable("no host is up", {})  # noqa: TRY301 - as if the driver had
+                    raise NoHostAvailable("", {"all": "no host is up"})  # noqa: TRY301 - as if the driver had
                 sent = _Sent(self, request, pool)
             except (ConnectionException, NoConnectionsAvailable, NoHostAvailable) as error:
                 self._unsent.append(Answer(request, error=error))
@@ -111,12 +115,12 @@ class Wire:
             sent, response = self._answers.popleft()
             if self._pending.pop(sent, None) is not None:
                 yield _answer(sent.request, response)
-        unsent, self._unsent = self._unsent, []
-        yield from unsent
+        while self._unsent:
+            yield self._unsent.popleft()
         now = time.monotonic()
-        while self._pending and next(iter(self._pending.values())) <= now:
+        while self._pending and (due := next(iter(self._pending.values()))) <= now:
             sent = next(iter(self._pending))
-            if not sent.give_up():  # it is in the queue
+            if not sent.give_up() and now < due + GRACE_SECONDS:
                 break
             del self._pending[sent]
             yield Answer(sent.request, error=OperationTimedOut({str(sent.connection.endpoint): "no answer"}))
@@ -129,7 +133,11 @@ class Wire:
 
     def prepare(self, statement: PreparedStatement) -> None:
         """Make a statement known again to servers that have forgotten it; an error of the driver's if that fails."""
-        self._session.prepare(statement.query_string)
+        again = self._session.prepare(statement.query_string)
+        if again.query_id != statement.query_id:
+            raise DriverException("the server has another id for the statement now")
+        # The driver has put the new one in the old one's place, and holds none of them by itself.
+        self._session.cluster.add_prepared(statement.query_id, statement)
 
     def hear(self, sent: _Sent, response: object) -> None:
         """Take a response, on the driver's thread."""
@@ -167,18 +175,26 @@ class _Sent:
         self.request = request
         self._wire, self._pool = wire, pool
         self.connection, self.stream = pool.borrow_connection(timeout=REQUEST_TIMEOUT)
-        if self.connection.is_defunct or self.connection.is_closed:
+        with self.connection.lock:  # or it is lost between the look and the entry, and nobody is told
+            lost = self.connection.is_defunct or self.connection.is_closed
+            if not lost:
+                self.connection._requests[self.stream] = self, _undecoded, None  # no public way to it
+        if lost:
             pool.return_connection(self.connection)  # which has it replaced
             raise ConnectionShutdown(f"The connection to {self.connection.endpoint} is closed")
-        self.connection._requests[self.stream] = self, _undecoded, None  # no public way to it
 
     def __call__(self, response: object) -> None:
         """Be answered: with the body of a result, an error message, or the error of a connection that is lost."""
-        self._pool.return_connection(self.connection)
-        self._wire.hear(self, response)
+        try:
+            self._pool.return_connection(self.connection)
+        finally:
+            self._wire.hear(self, response)
 
     def give_up(self) -> bool:
-        """Expect no answer any more; False if it has come. Its number is not used again before it comes after all."""
+        """Expect no answer any more; False if the driver does not either: one has come, or the connection is lost.
+
+        Its number is not used again before the answer comes after all.
+        """
         if self.connection._requests.pop(self.stream, None) is None:
             return False
         with self.connection.lock:  # as the driver's own requests do
@@ -191,9 +207,11 @@ class _Sent:
 
 def _undecoded(*frame: Any) -> object:  # noqa: ANN401 - as the driver calls its decoders
     """Leave the body of a result as it is; anything else is the driver's to read."""
-    flags, opcode, body = frame[3:6]
-    if opcode != RESULT or flags & ~WARNING_FLAG:
+    flags, opcode, body, decompress = frame[3:7]
+    if opcode != RESULT or flags & ~(WARNING_FLAG | COMPRESSED_FLAG):
         return ProtocolHandler.decode_message(*frame)
+    if flags & COMPRESSED_FLAG:
+        body = decompress(body)
     if flags & WARNING_FLAG:
         after = BytesIO(body)
         for warning in read_stringlist(after):
@@ -206,7 +224,10 @@ def _answer(request: Request, response: Any) -> Answer:  # noqa: ANN401 - a body
     if response == VOID:
         return Answer(request)
     if not isinstance(response, bytes):
-        return Answer(request, error=response.to_exception() if hasattr(response, "to_exception") else response)
+        error = response.to_exception() if hasattr(response, "to_exception") else response
+        if not isinstance(error, BaseException):
+            error = DriverException(f"no answer to a statement: {error!r}")
+        return Answer(request, error=error)
     body = BytesIO(response)
     message = ResultMessage(read_int(body))
     message.recv_results_metadata(body, {})

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cassandra import ConsistencyLevel, OperationTimedOut, WriteTimeout
+from cassandra import ConsistencyLevel, DriverException, OperationTimedOut, WriteTimeout
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionShutdown
 from cassandra.cqltypes import UTF8Type
 from cassandra.protocol import ExecuteMessage, ProtocolHandler
 from cassandra.query import PreparedStatement
 
-from feature_store.sync import cells, wire
+from feature_store.sync import cells, requests, wire
 from feature_store.sync.wire import Answer, Request, Wire
 
 pytestmark = pytest.mark.unit
@@ -42,13 +43,14 @@ class Connection:
 
     def hear(self, stream: int, opcode: int, body: bytes, flags: int = 0) -> None:
         callback, decoder, metadata = self._requests.pop(stream)
-        callback(decoder(4, {}, stream, flags, opcode, body, None, metadata))
+        callback(decoder(4, {}, stream, flags, opcode, body, zlib.decompress, metadata))
 
 
 class Pool:
     def __init__(self) -> None:
-        self.connection, self.is_shutdown = Connection(), False
+        self.connection, self.is_shutdown, self.open_count = Connection(), False, 1
         self.borrowed = 0
+        self.broken = False
 
     def borrow_connection(self, timeout: float) -> tuple[Connection, int]:
         assert timeout > 0
@@ -58,6 +60,8 @@ class Pool:
     def return_connection(self, connection: Connection, *, stream_was_orphaned: bool = False) -> None:
         assert connection is self.connection
         self.borrowed -= not stream_was_orphaned
+        if self.broken:
+            raise RuntimeError("can't start new thread")
 
 
 @pytest.fixture
@@ -162,3 +166,75 @@ def test_a_connection_that_is_lost_and_none_at_all(line: Wire, pools: dict[str, 
     kinds = [(answer.request.about, type(answer.error)) for answer in line.answers()]
     assert kinds == [(0, ConnectionShutdown), (1, ConnectionShutdown), (2, NoHostAvailable)]
     assert line.in_flight == 0
+
+
+def test_a_compressed_answer(line: Wire, pools: dict[str, Pool]) -> None:
+    """Whether answers are compressed is between the driver and the server: where both can, they are."""
+    line.send([Request(INSERT, b"", 0), Request(INSERT, b"", 1)])
+    connection = pools["one"].connection
+    connection.hear(0, wire.RESULT, zlib.compress(wire.VOID), flags=0x01)
+    connection.hear(1, wire.RESULT, zlib.compress(b"\0\1\0\5watch" + wire.VOID), flags=0x09)
+    assert [(each.request.about, each.error) for each in line.answers()] == [(0, None), (1, None)]
+
+
+def test_an_answer_that_is_none_to_a_statement_is_an_error(line: Wire, pools: dict[str, Pool]) -> None:
+    line.send([Request(INSERT, b"", 0)])
+    pools["one"].connection.hear(0, 0x02, b"")  # READY
+    (answer,) = line.answers()
+    assert isinstance(answer.error, DriverException)
+
+
+def test_an_answer_is_heard_though_the_pool_is_in_trouble(line: Wire, pools: dict[str, Pool]) -> None:
+    line.send([Request(INSERT, b"", 0)])
+    pools["one"].broken = True
+    with pytest.raises(RuntimeError):
+        pools["one"].connection.hear(0, wire.RESULT, wire.VOID)
+    assert [answer.error for answer in line.answers()] == [None]
+
+
+def test_a_request_that_the_driver_has_lost_holds_up_no_other(
+    line: Wire, pools: dict[str, Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "REQUEST_TIMEOUT", 1e-9)
+    line.send([Request(INSERT, b"", 0), Request(INSERT, b"", 1)])
+    pools["one"].connection._requests.pop(0)  # and nobody is told
+    assert list(line.answers()) == []
+    monkeypatch.setattr(wire, "GRACE_SECONDS", 0.0)
+    assert [(each.request.about, type(each.error)) for each in line.answers()] == [
+        (0, OperationTimedOut),
+        (1, OperationTimedOut),
+    ]
+    assert line.in_flight == 0
+
+
+def test_a_host_with_a_connection_goes_first(line: Wire, pools: dict[str, Pool]) -> None:
+    pools["one"].open_count = 0
+    pools["two"] = Pool()
+    line.send([Request(INSERT, b"", 0)])
+    assert pools["two"].connection.sent
+    del pools["two"]
+    line.send([Request(INSERT, b"", 0)])
+    assert pools["one"].connection.sent, "it is asked all the same: that has its connection replaced"
+
+
+def test_what_is_left_of_the_answers_is_not_lost(line: Wire, pools: dict[str, Pool]) -> None:
+    pools.clear()
+    line.send([Request(INSERT, b"", number) for number in range(3)])
+    first = next(line.answers())
+    assert (first.request.about, line.in_flight) == (0, 2)
+    assert requests._said(first.error) == "NoHostAvailable: no host is up"
+    assert [each.request.about for each in line.answers()] == [1, 2]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_statement_is_prepared_again(line: Wire, same: bool) -> None:
+    known: dict[bytes, PreparedStatement] = {}
+    line._session.cluster.add_prepared = known.__setitem__
+    new = PreparedStatement([COLUMN], INSERT.query_id if same else b"other", [], "INSERT ...", "k", 4, [], None, None)
+    line._session.prepare = lambda text: new if text == INSERT.query_string else None
+    if same:
+        line.prepare(INSERT)
+        assert known == {INSERT.query_id: INSERT}
+    else:
+        with pytest.raises(DriverException, match="another id"):
+            line.prepare(INSERT)
