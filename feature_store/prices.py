@@ -7,6 +7,7 @@ other prices in).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 REGION = "us-east-1"
@@ -78,7 +79,7 @@ class UnknownPriceError(LookupError):
     """There is no such price, or none of such an instance; the message says which there are."""
 
 
-def instance_hour(instance: str, prices: dict[str, float]) -> float:
+def instance_hour(instance: str, prices: Mapping[str, float]) -> float:
     """The price of an instance of a cluster for an hour: EC2's on demand, and EMR's beside it.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,8 @@ Compose = dict[str, Any]
 def load(**variables: str) -> Compose:
     """The file as Compose sees it: anchors merged, variables (else their defaults) put in."""
     text = VARIABLE.sub(lambda found: variables.get(found["name"], found["default"]), COMPOSE.read_text())
-    return dict(yaml.safe_load(text))
+    # By way of JSON each service has what it shares with others for itself.
+    return dict(json.loads(json.dumps(yaml.safe_load(text))))
 
 
 def variables() -> dict[str, str]:
