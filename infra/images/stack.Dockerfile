@@ -12,9 +12,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends openjdk-17-jdk-headless \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/feature-store
-# What the set-up reads, and no more of the code: a change of that does not fetch 1.3 GB again.
+# What the set-up reads, and no more of the code: a change of that does not fetch 1.5 GB again.
 COPY pyproject.toml requirements.lock README.md ./
-COPY infra/__init__.py infra/
+COPY EMR/requirements.lock EMR/
+COPY infra/__init__.py infra/locks.py infra/wheels.py infra/
 COPY infra/local/__init__.py infra/local/setup.py infra/local/jars.py infra/local/jars.lock infra/local/java.py \
      infra/local/settings.py infra/local/spark_defaults.py infra/local/
 COPY infra/local/cassandra/java infra/local/cassandra/java
@@ -42,6 +43,8 @@ ENV PATH=/opt/feature-store/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     FEATURE_STORE_HOME=/feature-store \
+    # Where the nodes' Python is made: the code's own folder can't be written to.
+    FEATURE_STORE_PACKAGES=/feature-store/node-packages \
     HOME=/tmp
 USER 10001:10001
 CMD ["python", "-m", "infra.local", "--help"]

@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from feature_store import layout
 from feature_store.calendar import DayRange, parse_day
 from feature_store.energy import ENERGY
+from infra.dags import DAGS
 from infra.local import generate, landing, prepare, stack
 from infra.local.airflow_api import AirflowApi
 from infra.local.settings import BUCKET, Stack, StackError
@@ -92,7 +93,7 @@ def _run_day(this: Stack, found: landing.Input, day: dt.date, report: Report) ->
     report.say(f"{len(found.sources)} file(s) in {where}, {landed} new, up to {found.days.end}")
     api = AirflowApi(this.airflow_url, is_up=lambda: stack.is_going(this))
     run_id = api.trigger_day(DAG, day, reader="ingest")
-    for dag_id in prepare.DAGS:
+    for dag_id in DAGS:
         api.unpause(dag_id)
     report.say(f"{DAG} {run_id}: {day}")
     _watch(api, run_id, report)
