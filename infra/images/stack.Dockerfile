@@ -12,7 +12,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends openjdk-17-jdk-headless \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/feature-store
-# What the set-up reads, and no more of the code: a change of that does not fetch 1.3 GB again.
+# What the set-up reads, and no more of the code: a change of that does not fetch 1.5 GB again.
 COPY pyproject.toml requirements.lock README.md ./
 COPY EMR/requirements.lock EMR/
 COPY infra/__init__.py infra/locks.py infra/wheels.py infra/
@@ -43,6 +43,8 @@ ENV PATH=/opt/feature-store/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     FEATURE_STORE_HOME=/feature-store \
+    # Where the nodes' Python is made: the code's own folder can't be written to.
+    FEATURE_STORE_PACKAGES=/feature-store/node-packages \
     HOME=/tmp
 USER 10001:10001
 CMD ["python", "-m", "infra.local", "--help"]

@@ -18,8 +18,9 @@ from typing import Final
 
 ROOT = Path(__file__).resolve().parents[2]
 JARS = ROOT / ".cache" / "jars"
-# The one machine is all nodes of all clusters, one after the other: it keeps the Python packages that it has installed.
-NODE_PACKAGES = ROOT / ".cache" / "node-packages"
+# The one machine is all nodes of all clusters, one after the other: it keeps the Python packages that it has installed,
+# where the bootstrap script's own variable says.
+NODE_PACKAGES = Path(os.environ.get("FEATURE_STORE_PACKAGES", ROOT / ".cache" / "node-packages"))
 VENV = ROOT / ".venv"
 REGION: Final = "eu-west-2"
 BUCKET = "feature-store-local"

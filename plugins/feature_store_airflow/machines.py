@@ -48,14 +48,11 @@ class Machines:
         Raises:
             ClusterRefused: it says what there is not.
         """
-        if unknown := setting.keys() - {field.name for field in fields(cls)}:
-            raise _wrong(f"cluster.{min(unknown)}", f"there are {', '.join(field.name for field in fields(cls))}")
-        for name, values in ONE_OF.items():
-            if setting.get(name, values[0]) not in values:
-                raise _wrong(f"cluster.{name}={setting[name]!r}", f"it is {' or '.join(values)}")
+        if fault := _fault(setting, [field.name for field in fields(cls)]):
+            raise ClusterRefused(
+                f"The Airflow Variable feature_store says {fault}. Next: correct it, then clear the run."
+            )
         subnets = setting.get("subnet_ids", ())
-        if isinstance(subnets, str) or not all(isinstance(subnet, str) for subnet in subnets):
-            raise _wrong(f"cluster.subnet_ids={subnets!r}", "it is a list of subnet ids")
         return cls(**{**setting, "subnet_ids": tuple(subnets)})
 
 
@@ -124,7 +121,14 @@ def _fleet(group: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
     }
 
 
-def _wrong(setting: str, what: str) -> ClusterRefused:
-    return ClusterRefused(
-        f"The Airflow Variable feature_store says {setting}: {what}. Next: correct it, then clear the run."
-    )
+def _fault(setting: Mapping[str, Any], known: list[str]) -> str:
+    """Say what there is not in the Variable's entry `cluster`; nothing if all is well."""
+    if unknown := setting.keys() - set(known):
+        return f"cluster.{min(unknown)}: there are {', '.join(known)}"
+    for name, values in ONE_OF.items():
+        if setting.get(name, values[0]) not in values:
+            return f"cluster.{name}={setting[name]!r}: it is {' or '.join(values)}"
+    subnets = setting.get("subnet_ids", [])
+    if not isinstance(subnets, list) or not all(isinstance(subnet, str) for subnet in subnets):
+        return f"cluster.subnet_ids={subnets!r}: it is a list of subnet ids"
+    return ""
