@@ -21,9 +21,9 @@ import psycopg2
 import pytest
 
 from infra.local import processes
-from infra.local.settings import MARK, ROOT, VENV, Stack
+from infra.local.settings import MARK, ROOT, VENV, Ports, Stack
 from tests import containers
-from tests.support import free_ports, last_lines
+from tests.support import last_lines
 
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
@@ -38,7 +38,7 @@ class Machine:
     """The services of the file as processes of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        ports = free_ports()
+        ports = Ports.free()
         self.folder = folder
         self.compose = containers.load(
             **{name: str(getattr(ports, name.lower())) for name in containers.variables() if name.endswith("_PORT")}
@@ -191,7 +191,7 @@ def test_every_service_does_what_the_file_says_of_it(machine: Machine) -> None:
     # Airflow has kept its state in PostgreSQL, and nowhere else; only who knows the password sees it.
     state = machine.folder / "state"
     assert not (state / "airflow" / "airflow.db").exists()
-    secrets = Stack(state, free_ports()).secrets
+    secrets = Stack(state, Ports.free()).secrets
     where = {"host": machine.address("postgres"), "port": machine.database_port, "user": "airflow", "dbname": "airflow"}
     with psycopg2.connect(**where, password=secrets.database_password) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT dag_id, state FROM dag_run")

@@ -54,7 +54,7 @@ def buckets_take_tls_only(template: Template) -> Iterator[str]:
 def everything_is_encrypted(template: Template) -> Iterator[str]:
     """With the deployment's own key wherever the service takes one."""
     own = {
-        "AWS::SecretsManager::Secret": "KmsKeyId",
+        "AWS::SecretsManager::Secret": "KmsKeyId",  # pragma: allowlist secret
         "AWS::SNS::Topic": "KmsMasterKeyId",
         "AWS::MWAA::Environment": "KmsKey",
         "AWS::Logs::LogGroup": "KmsKeyId",
