@@ -53,8 +53,7 @@ def test_throttled_it_takes_what_there_is(throttled: Capacity, slow: Store, capa
     slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
     done = slow.sync(str(day(0)))
     assert done["rows_online"] == rows
-    # On a quiet machine under 0.05; a busy one answers late, and hears late of what was refused.
-    assert done["requests_refused"] < 0.08 * rows
+    assert done["requests_refused"] < 0.05 * rows
     # The table's bucket holds a second's worth at the beginning.
     assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
     counted = slow.online.counted()
