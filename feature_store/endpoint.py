@@ -25,7 +25,7 @@ from cassandra.protocol import ErrorMessage  # type: ignore[import-untyped]
 from cassandra.query import dict_factory  # type: ignore[import-untyped]
 
 PORT = 9142
-REQUEST_TIMEOUT = 10.0  # seconds, for a query as for a connection
+REQUEST_TIMEOUT = 10.0  # seconds, for a query as for a connection and for what is asked of the schema on it
 # A load balancer closes connections now and then: back within a second, and never in step with all other clients.
 RECONNECT_SECONDS = 0.5, 8.0
 # What the bootstrap script leaves on a node: host, port, region, ca, and a secret's name or none. No secret is in it.
@@ -162,6 +162,8 @@ def _cluster(endpoint: Endpoint) -> Cluster:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ExponentialReconnectionPolicy(*RECONNECT_SECONDS),
         connect_timeout=REQUEST_TIMEOUT,
+        # The driver gives its questions about the schema 2 seconds: too few for a busy server, or one of many tables.
+        control_connection_timeout=REQUEST_TIMEOUT,
     )
 
 

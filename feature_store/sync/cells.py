@@ -39,24 +39,13 @@ def rows(table: pa.Table, columns: Sequence[Column], null: bytes = NULL) -> Iter
         columns: which, in the order in which the rows are to have them.
         null: what a null becomes: NULL, or UNSET in rows that are only sent, to where nothing is.
     """
-    alike = [list(run) for _, run in groupby(columns, lambda column: column.type is Type.TEXT)]
     for start in range(0, table.num_rows, AT_A_TIME):
-        part = table.slice(start, AT_A_TIME)
-        pieces = [
-            piece
-            for run in alike
-            for piece in (
-                [_texts(part.column(column.name), null) for column in run]
-                if run[0].type is Type.TEXT
-                else [_numbers(part, run, null)]
-            )
-        ]
-        yield from map(b"".join, zip(*pieces, strict=True))
+        yield from map(b"".join, zip(*_pieces(table.slice(start, AT_A_TIME), columns, null), strict=True))
 
 
 def values(*of: bytes | None) -> bytes:
     """Put encoded values in a row, or a part of one; None is null."""
-    return b"".join(NULL if value is None else LENGTH.pack(len(value)) + value for value in of)
+    return b"".join(map(_sized, of))
 
 
 def split(row: Row) -> list[bytes | None]:
@@ -71,10 +60,11 @@ def split(row: Row) -> list[bytes | None]:
     return found
 
 
-def key(row: Row) -> Key:
-    """Give the entity and the day of a row, encoded."""
-    day = LENGTH.size + LENGTH.unpack_from(row)[0]
-    return row[LENGTH.size : day], row[day + LENGTH.size : day + 2 * LENGTH.size]
+def key(data: bytes, at: int = 0) -> Key:
+    """Give the entity and the day, encoded, of a row: a row by itself, or the one that begins at a place."""
+    size = LENGTH.size
+    day_at = at + size + LENGTH.unpack_from(data, at)[0]
+    return data[at + size : day_at], data[day_at + size : day_at + 2 * size]
 
 
 def to_send(row: Row, there: Row | None) -> bytes:
@@ -82,12 +72,11 @@ def to_send(row: Row, there: Row | None) -> bytes:
 
     Each null that is written is a tombstone, to be read over later.
     """
-    if there is None:
-        if NULL not in row:
-            return row
-        return b"".join(UNSET if value is None else values(value) for value in split(row))
-    pairs = zip(split(row), split(there), strict=True)
-    return b"".join(UNSET if value is None and old is None else values(value) for value, old in pairs)
+    if NULL not in row:
+        return row
+    new = split(row)
+    old = split(there) if there else [None] * len(new)
+    return b"".join(_sized(value, UNSET if was is None else NULL) for value, was in zip(new, old, strict=True))
 
 
 @dataclass(frozen=True)
@@ -104,13 +93,11 @@ class Page:
 
         A row that is as expected is told by its bytes alone: what is in it is not looked at.
         """
-        data, size, at = self.data, LENGTH.size, 0
+        data, at = self.data, 0
         for _ in range(self.count):
-            day_at = at + size + LENGTH.unpack_from(data, at)[0]
-            entity, day = data[at + size : day_at], data[day_at + size : day_at + 2 * size]
+            entity, day = key(data, at)
             wanted = expected(entity, day)
-            same = wanted is not None and data.startswith(wanted, at)
-            row = wanted if wanted is not None and same else data[at : _end(data, at, columns)]
+            row = wanted if wanted and data.startswith(wanted, at) else data[at : _end(data, at, columns)]
             at += len(row)
             yield entity, day, row, wanted
 
@@ -131,9 +118,15 @@ def named(of: Key) -> str:
 
 
 def by_entity(table: pa.Table, entity: str, columns: Sequence[Column]) -> Iterator[tuple[bytes, list[Row]]]:
-    """Encode a table that is in the order of its entities, none null; each entity, encoded too, with its rows."""
+    """Encode a table that is in the order of its entities; each entity, encoded too, with its rows.
+
+    Raises:
+        ValueError: a row has no entity.
+    """
     if not table.num_rows:
         return
+    if table.column(entity).null_count:
+        raise ValueError(f"a row without {entity}")
     ends = pc.run_end_encode(table.column(entity).combine_chunks()).run_ends.to_numpy()
     encoded = rows(table, columns)
     begin = 0
@@ -143,15 +136,26 @@ def by_entity(table: pa.Table, entity: str, columns: Sequence[Column]) -> Iterat
         yield key(of_one[0])[0], of_one
 
 
-def _texts(column: pa.ChunkedArray, null: bytes) -> list[bytes]:
-    pack = LENGTH.pack
-    return [null if text is None else pack(len(text)) + text for text in column.cast(pa.binary()).to_pylist()]
+def _sized(value: bytes | None, null: bytes = NULL) -> bytes:
+    return null if value is None else LENGTH.pack(len(value)) + value
+
+
+def _pieces(table: pa.Table, columns: Sequence[Column], null: bytes) -> Iterator[list[bytes]]:
+    """Encode what a row is put together of: each column of texts, and columns of numbers that are in a row."""
+    for is_text, run in groupby(columns, lambda column: column.type is Type.TEXT):
+        if is_text:
+            for column in run:
+                yield [_sized(text, null) for text in table.column(column.name).cast(pa.binary()).to_pylist()]
+        else:
+            yield _numbers(table, list(run), null)
 
 
 def _numbers(table: pa.Table, columns: Sequence[Column], null: bytes) -> list[bytes]:
     """Encode columns of numbers, next to each other in a row, all at once: what is null is cut out at the end."""
     kinds = [np.dtype(NUMBERS[column.type]) for column in columns]
-    layout = np.dtype([(f"{what}{place}", kind) for place, of in enumerate(kinds) for what, kind in _cell(of)])
+    layout = np.dtype(
+        [field for place, kind in enumerate(kinds) for field in ((f"length{place}", ">i4"), (f"value{place}", kind))]
+    )
     made = np.empty(table.num_rows, layout)
     kept: np.ndarray[tuple[int, int], np.dtype[np.bool_]] | None = None
     for place, (column, kind) in enumerate(zip(columns, kinds, strict=True)):
@@ -171,11 +175,6 @@ def _numbers(table: pa.Table, columns: Sequence[Column], null: bytes) -> list[by
     data = made.view(np.uint8).reshape(kept.shape)[kept].tobytes()
     ends = kept.sum(axis=1).cumsum().tolist()
     return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-
-
-def _cell(kind: np.dtype[np.generic]) -> Iterator[tuple[str, np.dtype[np.generic]]]:
-    yield "length", np.dtype(">i4")
-    yield "value", kind
 
 
 def _plain(array: pa.Array, kind: Type) -> np.ndarray[tuple[int], np.dtype[np.generic]]:

@@ -76,7 +76,7 @@ class Wire:
         """Send by the connections of a session, at its consistency level."""
         self._session = session
         self._profile = session.cluster.profile_manager.default
-        self._heads: dict[bytes, bytes] = {}
+        self._heads: dict[tuple[bytes, bool], bytes] = {}
         self._pending: dict[_Sent, float] = {}  # when they are given up; the first is the oldest
         self._unsent: deque[Answer] = deque()
         self._answers: deque[tuple[_Sent, Any]] = deque()
@@ -93,14 +93,16 @@ class Wire:
         pools = [pool for host in hosts if (pool := self._session._pools.get(host)) and not pool.is_shutdown]
         # One without a connection has it replaced when it is asked for one; others go first.
         pool = next((pool for pool in pools if pool.open_count), pools[0] if pools else None)
+        if pool is None:
+            error = NoHostAvailable("", {"all": "no host is up"})
+            self._unsent.extend(Answer(request, error=error) for request in requests)
+            return
         frames: dict[Any, list[bytes]] = defaultdict(list)
         deadline = time.monotonic() + REQUEST_TIMEOUT
         for request in requests:
             try:
-                if pool is None:
-                    raise NoHostAvailable("", {"all": "no host is up"})  # noqa: TRY301 - as if the driver had
                 sent = _Sent(self, request, pool)
-            except (ConnectionException, NoConnectionsAvailable, NoHostAvailable) as error:
+            except (ConnectionException, NoConnectionsAvailable) as error:
                 self._unsent.append(Answer(request, error=error))
                 continue
             self._pending[sent] = deadline
@@ -147,23 +149,24 @@ class Wire:
 
     def _frame(self, sent: _Sent) -> bytes:
         statement, page = sent.request.statement, sent.request.page
-        paged = bool(statement.result_metadata)
-        head = self._heads.get(statement.query_id)
-        if head is None:
-            flags = VALUES | (SKIP_METADATA | PAGE_SIZE if paged else 0)
-            columns = len(statement.column_metadata)
-            level = self._profile.consistency_level
-            head = struct.pack(">h", len(statement.query_id)) + statement.query_id
-            head = self._heads[statement.query_id] = head + struct.pack(">hBh", level, flags, columns)
-        body = [head, sent.request.values]
-        if paged:
+        body = [self._head(statement, continued=page is not None), sent.request.values]
+        if statement.result_metadata:
             body.append(struct.pack(">i", statement.fetch_size))
         if page is not None:
-            flags_at = len(head) - 3
-            body[0] = head[:flags_at] + bytes([head[flags_at] | PAGING_STATE]) + head[flags_at + 1 :]
             body.append(struct.pack(">i", len(page)) + page)
         whole = b"".join(body)
         return HEADER.pack(VERSION, 0, sent.stream, EXECUTE, len(whole)) + whole
+
+    def _head(self, statement: PreparedStatement, *, continued: bool) -> bytes:
+        """What comes before the values of a statement, the same for all of its requests, or all for a next page."""
+        head = self._heads.get((statement.query_id, continued))
+        if head is None:
+            flags = VALUES | (SKIP_METADATA | PAGE_SIZE if statement.result_metadata else 0)
+            flags |= PAGING_STATE if continued else 0
+            level, columns = self._profile.consistency_level, len(statement.column_metadata)
+            named = struct.pack(">h", len(statement.query_id)) + statement.query_id
+            head = self._heads[statement.query_id, continued] = named + struct.pack(">hBh", level, flags, columns)
+        return head
 
 
 class _Sent:

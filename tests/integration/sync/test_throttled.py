@@ -2,15 +2,16 @@
 
 Where the capacity changes, the pace answers the server's clock and this machine's, which others may hold up for a
 while. The 95 % and the 5 % of that are proven where time is simulated (`tests/unit/feature_store/sync/test_pace.py`);
-here the bounds leave room for a busy machine.
+here its bounds leave room for a busy machine. Where it stays, 95 % and 5 % have to be kept in one of two tries.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.integration.sync.conftest import Store, connect, day, features, serve
 pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 START_WCU = 4000
+TRIES = 2
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +48,27 @@ def slow(running: RunningCassandra, reach: Callable[[RunningCassandra], None], t
     connection.close()
 
 
+def used_up(done: Mapping[str, Any], capacity: float) -> bool:
+    """Whether a sync has used 95 % of what there was, with under 5 % of its requests refused."""
+    rows = done["rows_online"]
+    # The bucket holds a second's worth at the beginning.
+    return done["requests_refused"] < 0.05 * rows and done["seconds_writing"] < (rows - capacity) / capacity / 0.95
+
+
 @pytest.mark.parametrize("capacity", [100, 400])
 def test_throttled_it_takes_what_there_is(throttled: Capacity, slow: Store, capacity: int) -> None:
-    rows = 20 * capacity
+    rows, tries = 20 * capacity, []
     throttled.set(wcu=capacity)
-    slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)]))
-    done = slow.sync(str(day(0)))
-    assert done["rows_online"] == rows
-    # On a quiet machine under 0.05; a busy one answers late, and hears late of what was refused.
-    assert done["requests_refused"] < 0.08 * rows
-    # The table's bucket holds a second's worth at the beginning.
-    assert done["seconds_writing"] < (rows - capacity) / capacity / 0.95
-    counted = slow.online.counted()
-    assert (counted["writes"], counted["writes_refused"]) == (rows, done["requests_refused"])
-    assert counted["written_units"] == done["write_units"] == rows
-    slow.equal([day(0)])
+    while len(tries) < TRIES and not any(used_up(done, capacity) for done in tries):
+        slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)], seed=len(tries)))
+        before = slow.online.counted()
+        tries.append(done := slow.sync(str(day(0))))
+        after = slow.online.counted()
+        counted = [after[what] - before[what] for what in ("writes", "writes_refused", "written_units")]
+        assert counted == [rows, done["requests_refused"], rows]
+        assert done["write_units"] == done["rows_online"] == rows
+        slow.equal([day(0)])
+    assert any(used_up(done, capacity) for done in tries), tries
 
 
 @pytest.mark.parametrize(("first", "then"), [(100, 300), (300, 100)])
@@ -95,13 +103,13 @@ def test_it_follows_a_capacity_that_changes(throttled: Capacity, slow: Store, fi
 def test_one_entity_is_written_as_fast_as_a_partition_takes_it(throttled: Capacity, slow: Store) -> None:
     """However much the table takes. A partition takes 1,000 units a second; less here, to ask little of a machine."""
     throttled.set(wcu=4000, partition_wcu=200)
-    days = [day(number) for number in range(-2400, 0)]
-    slow.lake.put(features(["A"], days))
-    done = slow.sync(f"{days[0]}..{days[-1]}")
-    assert done["rows_online"] == 2400
-    assert done["requests_refused"] < 0.05 * 2400
-    assert done["seconds_writing"] < (2400 - 200) / 200 / 0.95
-    slow.equal(days)
+    days, tries = [day(number) for number in range(-2400, 0)], []
+    while len(tries) < TRIES and not any(used_up(done, 200) for done in tries):
+        slow.lake.put(features(["A"], days, seed=len(tries)))
+        tries.append(slow.sync(f"{days[0]}..{days[-1]}"))
+        assert tries[-1]["rows_online"] == 2400
+        slow.equal(days)
+    assert any(used_up(done, 200) for done in tries), tries
 
 
 def test_a_table_that_takes_nothing_is_given_up(

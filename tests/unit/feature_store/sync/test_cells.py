@@ -83,6 +83,12 @@ def test_entities_come_with_their_rows() -> None:
     assert list(cells.by_entity(table(rows).slice(0, 0), "text", COLUMNS)) == []
 
 
+def test_a_row_without_an_entity_is_refused() -> None:
+    rows = [("A", dt.date(2014, 1, 1), 1, 1, 1.0), (None, dt.date(2014, 1, 1), 1, 1, 1.0)]
+    with pytest.raises(ValueError, match="a row without text"):
+        list(cells.by_entity(table(rows), "text", COLUMNS))
+
+
 def test_a_null_is_sent_only_where_a_value_goes() -> None:
     new, old = cells.values(b"a", b"d", None, None, b"1"), cells.values(b"a", b"d", b"2", None, None)
     some, unset = cells.values(b"a", b"d"), cells.UNSET
