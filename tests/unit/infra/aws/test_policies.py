@@ -374,7 +374,6 @@ NEVER_CALLED = {
         "ec2:DescribeNetworkInterfaces": "by Keyspaces, in the client's name, when it is connected to from a VPC",
         "ec2:DescribeVpcEndpoints": "by Keyspaces, in the client's name, when it is connected to from a VPC",
         "s3:GetBucketLocation": "by clients that find out the region by themselves",
-        "s3:DeleteObject": "of what a run has written of itself, when it is cleared",
         "cloudwatch:PutMetricData": "the alarms' metrics are for CloudWatch alone",
     },
     "node": {
