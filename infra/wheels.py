@@ -21,8 +21,7 @@ INSTALLER = "uv"
 # Of the EMR release: its Python, and the C library of its Amazon Linux 2023 (Makefile, `lock`, names both as well).
 PYTHON = "3.11"
 GLIBC = (2, 34)
-OLDEST_GLIBC = 17  # 2.17, that of manylinux2014
-ABIS = ("cp311", "abi3", "none")
+OLDEST_GLIBC = 5  # 2.5, that of manylinux1
 # As `uname -m` says it on a node: Graviton, and all others.
 ARCHITECTURES = ("aarch64", "x86_64")
 HERE = platform.machine()
@@ -44,7 +43,7 @@ def fetch(architecture: str) -> Path:
         part = WHEELS / f".{architecture}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _download(architecture, part)
+        download(_locked(), part, PYTHON, architecture)
         write_sums(part)
         for old in WHEELS.glob(f"{architecture}-*"):  # of locks that were
             shutil.rmtree(old)
@@ -65,25 +64,32 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def _locked() -> str:
-    [installer] = lock_entries((ROOT / "requirements.lock").read_text(), [INSTALLER])
-    return f"{LOCK.read_text()}{installer}"
+def download(locked: str, into: Path, python: str, architecture: str) -> None:
+    """Download the wheels that a lock's text names, for a Python on Amazon Linux 2023, by their hashes.
 
-
-def _download(architecture: str, into: Path) -> None:
-    locked = into / "locked.txt"
-    locked.write_text(_locked())
+    Raises:
+        StackError: one can't be had, or is not what was locked.
+    """
+    file = into / "locked.txt"
+    file.write_text(locked)
     glibcs = [f"manylinux_{GLIBC[0]}_{minor}" for minor in range(OLDEST_GLIBC, GLIBC[1] + 1)]
     command = [
         *(str(VENV / "bin" / "python"), "-m", "pip", "download", "--quiet", "--no-cache-dir"),
-        *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(locked)),
-        *("--dest", str(into), "--implementation", "cp", "--python-version", PYTHON),
-        *(f"--abi={abi}" for abi in ABIS),
+        *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(file)),
+        *("--dest", str(into), "--implementation", "cp", "--python-version", python),
+        *(f"--abi={abi}" for abi in (f"cp{python.replace('.', '')}", "abi3", "none")),
         *(f"--platform={name}_{architecture}" for name in (*glibcs, "manylinux2014")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    locked.unlink()
+    file.unlink()
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines()[-LAST_LINES:]
-        failed = f"The nodes' packages for {architecture} could not be downloaded: is the package index reachable?"
+        failed = (
+            f"The packages for Python {python} on {architecture} could not be downloaded: is their index reachable?"
+        )
         raise StackError("\n".join([*said, failed]))
+
+
+def _locked() -> str:
+    [installer] = lock_entries((ROOT / "requirements.lock").read_text(), [INSTALLER])
+    return f"{LOCK.read_text()}{installer}"

@@ -5,24 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from infra.aws.errors import DeploymentError
+from infra import wheels
 from infra.local.settings import ROOT
 
 MWAA = Path(__file__).with_name("mwaa")
 REQUIREMENTS = MWAA / "requirements.lock"
-PYTHON = "3.12"  # of MWAA's image
+PYTHON, MACHINE = "3.12", "x86_64"  # of MWAA's image, which is Amazon Linux 2023 as the nodes are
 # Where the image unpacks the archive; what is in WHEELS of it is installed without any index, as the environment's
 # network has no way to one.
 PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
-# MWAA's image is Amazon Linux 2023, with glibc 2.34.
-PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in range(5, 35)] + ["manylinux2014_x86_64"]
-FETCH = ("--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}")
 DAGS, PLUGINS, REQUIREMENTS_KEY = "airflow/dags/", "airflow/plugins.zip", "airflow/requirements.txt"
 
 
@@ -31,12 +26,12 @@ def dags(root: Path = ROOT) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted((root / "dags").glob("*.py"))}
 
 
-def plugins(wheels: Mapping[str, bytes], root: Path = ROOT) -> bytes:
+def plugins(packages: Mapping[str, bytes], root: Path = ROOT) -> bytes:
     """Pack the plugins, the domain that they import, EMR's requests and the packages; the same bytes for the same.
 
     Airflow looks for plugins in every module of the folder: plugins/.airflowignore says which one there is.
     """
-    files = {f"{WHEELS}/{name}": content for name, content in wheels.items()}
+    files = {f"{WHEELS}/{name}": content for name, content in packages.items()}
     files |= _tree(root / "plugins", "")
     files |= _tree(root / "feature_store", "feature_store/")
     files |= {f"EMR/{file.name}": file.read_bytes() for file in sorted((root / "EMR").glob("*.json"))}
@@ -60,23 +55,14 @@ def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
     """Fetch the locked packages for MWAA's Python and machine; those that are in the folder already are not fetched.
 
     Raises:
-        DeploymentError: one can't be had, or is not what was locked.
+        StackError: one can't be had, or is not what was locked.
     """
     place = folder / hashlib.sha256(locked.read_bytes()).hexdigest()[:20]
     if not place.is_dir():
         part = folder / ".part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        platforms = [f"--platform={name}" for name in PLATFORMS]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "download", *FETCH, *platforms, f"--dest={part}", f"--requirement={locked}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
-            raise DeploymentError(f"The packages of {locked} can't be fetched: {said[0]}")
+        wheels.download(locked.read_text(), part, PYTHON, MACHINE)
         part.rename(place)
     return {file.name: file.read_bytes() for file in sorted(place.glob("*.whl"))}
 

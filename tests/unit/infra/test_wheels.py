@@ -146,6 +146,6 @@ class TestFetch:
 
     def test_one_that_fails_leaves_nothing_that_looks_whole(self):
         self.returncode = 1
-        with pytest.raises(StackError, match=r"no such host\nThe nodes' packages for x86_64 could not be downloaded"):
+        with pytest.raises(StackError, match=r"no such host\nThe packages for Python 3.11 on x86_64 could not be"):
             wheels.fetch("x86_64")
         assert not wheels.folder("x86_64").exists()

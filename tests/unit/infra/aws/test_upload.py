@@ -28,7 +28,7 @@ from infra.aws.settings import Settings
 from infra.aws.status import status
 from infra.aws.target import Person, Target
 from infra.aws.upload import Upload, variable
-from infra.local.settings import ROOT
+from infra.local.settings import ROOT, StackError
 from tests.unit.infra.aws import cloudformation
 from tests.unit.infra.aws.cloudformation import ACCOUNT, REGION, SESSION
 
@@ -322,7 +322,7 @@ def test_wheels_are_fetched_by_their_hashes_and_once(tmp_path, monkeypatch) -> N
         packed.writestr("tiny-1.0.dist-info/RECORD", "")
     locked = tmp_path / "requirements.txt"
     locked.write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(DeploymentError, match=r"The packages of .* can't be fetched: "):
+    with pytest.raises(StackError, match=r"(?s)HASHES.*The packages for Python 3.12 on x86_64 could not be downloaded"):
         airflow.fetch_wheels(tmp_path / "wheels", locked)
     locked.write_text(f"tiny==1.0 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
     assert set(airflow.fetch_wheels(tmp_path / "wheels", locked)) == {wheel.name}
