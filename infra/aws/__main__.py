@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import boto3
+from boto3.exceptions import Boto3Error
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         return _end(str(error), 2)
     except (DeploymentError, StackError) as error:
         return _end(str(error), 1)
-    except (BotoCoreError, ClientError) as error:
+    except (Boto3Error, BotoCoreError, ClientError) as error:
         return _end(f"AWS refuses: {error}. Next: mend that, and run the same command again; it goes on from here.", 1)
     except KeyboardInterrupt:
         return _end("Interrupted. What AWS has begun goes on; run the same command again, and it takes that up.", 1)

@@ -18,7 +18,9 @@ PYTHON, MACHINE = "3.12", "x86_64"  # of MWAA's image, which is Amazon Linux 202
 # Where the image unpacks the archive; what is in WHEELS of it is installed without any index, as the environment's
 # network has no way to one.
 PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
-DAGS, PLUGINS, REQUIREMENTS_KEY = "airflow/dags/", "airflow/plugins.zip", "airflow/requirements.txt"
+DAGS = "airflow/dags/"
+# By what is in them: what an environment uses is never overwritten, so its bucket does not let it expire.
+PLUGINS, LISTS = "airflow/plugins/{}.zip", "airflow/requirements/{}.txt"
 
 
 def dags(root: Path = ROOT) -> dict[str, bytes]:

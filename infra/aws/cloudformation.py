@@ -14,7 +14,7 @@ from infra.aws.errors import DeploymentError
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
-    from mypy_boto3_cloudformation.type_defs import StackEventTypeDef, StackTypeDef
+    from mypy_boto3_cloudformation.type_defs import DescribeChangeSetOutputTypeDef, StackEventTypeDef, StackTypeDef
 
 POLL_SECONDS = 5.0
 # Change sets of ours; one that a run has left behind when it was ended is recognised by its name.
@@ -214,15 +214,20 @@ class Stacks:
         for page in self._client.get_paginator("list_change_sets").paginate(StackName=name):
             for each in page["Summaries"]:
                 if each["StackName"] == name and each["ChangeSetName"].startswith(CHANGE_SET):
+                    self._made(name, each["ChangeSetId"])  # until then it can't be deleted
                     self._client.delete_change_set(ChangeSetName=each["ChangeSetId"], StackName=name)
 
-    def _read(self, name: str, arn: str, creates: bool) -> Proposal | None:
+    def _made(self, name: str, arn: str) -> list[DescribeChangeSetOutputTypeDef]:
+        """Wait until a change set is made, or has failed to be; its pages."""
         while True:
             pages = list(self._client.get_paginator("describe_change_set").paginate(ChangeSetName=arn, StackName=name))
-            status = pages[0]["Status"]
-            if status not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
-                break
+            if pages[0]["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+                return pages
             self._sleep(POLL_SECONDS)
+
+    def _read(self, name: str, arn: str, creates: bool) -> Proposal | None:
+        pages = self._made(name, arn)
+        status = pages[0]["Status"]
         proposal = Proposal(
             name, arn, creates, tuple(_change(each) for page in pages for each in page.get("Changes", []))
         )

@@ -86,13 +86,15 @@ def load(file: Path, templates: Sequence[Template], made: Mapping[str, Sequence[
         raise SettingsError(f"There is no {file}: copy {EXAMPLE} there, and fill it in.")
     try:
         parsed = yaml.load(file.read_text(), Loader=UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} can't be read: {error}.") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{file} is no YAML: {' '.join(str(error).split())}.") from error
     try:
         settings = Settings.model_validate(parsed)
     except ValidationError as error:
         raise SettingsError("\n".join(f"{file}: {_sentence(each)}" for each in error.errors())) from error
-    if faults := list(_faults(settings, templates, made)):
+    if faults := [*_faults(settings, templates, made), *_together(settings, templates)]:
         raise SettingsError("\n".join(f"{file}: {fault}" for fault in faults))
     return settings
 
@@ -135,6 +137,21 @@ def _faults(settings: Settings, templates: Sequence[Template], made: Mapping[str
         there |= dict.fromkeys(template.outputs, template.name)
 
 
+def _together(settings: Settings, templates: Sequence[Template]) -> Iterator[str]:
+    """What no parameter's own declaration can say."""
+    for template in templates:
+        values = settings.values(template)
+        subnets = values.get("SubnetIds")
+        if isinstance(subnets, list) and subnets and (len(subnets), len(set(subnets))) != (2, 2):
+            said = ", ".join(map(str, subnets))
+            yield f"stacks.{template.name}.SubnetIds has to be two different subnets, not {said}."
+        ends = ("LandingArchiveDays", "LandingExpireDays")
+        days = [values.get(name, template.parameters.get(name, {}).get("Default")) for name in ends]
+        match days:
+            case [int(archive), int(expire)] if 0 < expire <= archive:
+                yield f"stacks.{template.name}.{ends[1]} is {expire}: it is 0, or more than {ends[0]}, {archive}."
+
+
 def fault(declaration: Declaration, value: Value) -> str | None:
     """Say what is wrong with a parameter's value by its declaration, as the end of a sentence; None if nothing is."""
     kind: str = declaration["Type"]
@@ -144,8 +161,8 @@ def fault(declaration: Declaration, value: Value) -> str | None:
         one, what = (int, "a list of numbers") if kind == "List<Number>" else (str, "a list of texts")
         fits = isinstance(value, list) and all(type(each) is one for each in value)
     elif kind == "Number":
-        what = "a number"
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        what = "a whole number"
+        fits = isinstance(value, int) and not isinstance(value, bool)
     else:
         what = "a text, in quotes if YAML would take it for something else"
         fits = isinstance(value, str)
@@ -178,7 +195,8 @@ def _sentence(error: Any) -> str:  # noqa: ANN401 - pydantic's description of on
     where = ".".join(str(part) for part in error["loc"]) or "it"
     match error["type"]:
         case "extra_forbidden":
-            return f"{where} is no setting: there are {', '.join(Settings.model_fields)}."
+            model = Cluster if error["loc"][0] == "cluster" and len(error["loc"]) > 1 else Settings
+            return f"{where} is no setting: there are {', '.join(model.model_fields)}."
         case "missing":
             return f"{where} is missing."
         case _:

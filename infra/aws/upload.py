@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from infra.local.settings import ROOT
 
 AIRFLOW = "airflow"  # the stack
 # The parameters that are made of what is uploaded, by stack.
-MADE = {AIRFLOW: ("PluginsVersion", "RequirementsVersion")}
+MADE = {AIRFLOW: ("PluginsKey", "PluginsVersion", "RequirementsKey", "RequirementsVersion")}
 BUILD = ROOT / "build"
 SHA = "sha256"  # metadata of an object: what is in it
 POLL_SECONDS = 30  # how often the DAGs ask for the state of a step
@@ -54,7 +54,7 @@ class Upload:
 
         Raises:
             DeploymentError: the stacks are not deployed, or something can't be uploaded.
-            DeclinedError: the change of the environment was not agreed to; only the release is uploaded.
+            DeclinedError: the change of the environment was not agreed to; nothing that is uploaded comes into use.
         """
         outputs = _outputs(self._target)
         published = release.publish(
@@ -64,8 +64,11 @@ class Upload:
         self._say(f"release: {published}")
         self._certificate(outputs)
         if _is_managed(outputs):
-            outputs |= deploy(self._target.only(AIRFLOW), self.makers(), outputs)
+            used = self._versions(outputs)
+            outputs |= deploy(self._target.only(AIRFLOW), {AIRFLOW: lambda _: used}, outputs)
             self._dags(outputs["BucketName"])
+            for pattern in (airflow.PLUGINS, airflow.LISTS):
+                self._keep(outputs["BucketName"], pattern.split("{}")[0], set(used.values()))
         settings = variable(self._settings, outputs, published.rsplit("/", 1)[-1])
         self._store(outputs["AirflowVariableSecretName"], settings)
         if _is_managed(outputs):
@@ -97,19 +100,24 @@ class Upload:
         listed = airflow.requirements(airflow.REQUIREMENTS.read_text()).encode()
         if not self._s3.list_objects_v2(Bucket=bucket, Prefix=airflow.DAGS, MaxKeys=1)["KeyCount"]:
             self._dags(bucket)  # an environment that is made wants to find its folder of DAGs
-        return {
-            "PluginsVersion": self._put(bucket, airflow.PLUGINS, packed),
-            "RequirementsVersion": self._put(bucket, airflow.REQUIREMENTS_KEY, listed),
-        }
+        found: dict[str, str] = {}
+        for what, pattern, body in (("Plugins", airflow.PLUGINS, packed), ("Requirements", airflow.LISTS, listed)):
+            key = pattern.format(hashlib.sha256(body).hexdigest()[:20])
+            found |= {f"{what}Key": key, f"{what}Version": self._put(bucket, key, body)}
+        return found
 
     def _dags(self, bucket: str) -> None:
         """Make the folder of DAGs what it is here; MWAA looks into it every half minute."""
         wanted = airflow.dags(self._root)
         for name, body in wanted.items():
             self._put(bucket, f"{airflow.DAGS}{name}", body)
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=airflow.DAGS)
+        self._keep(bucket, airflow.DAGS, {f"{airflow.DAGS}{name}" for name in wanted})
+
+    def _keep(self, bucket: str, folder: str, keys: Collection[str]) -> None:
+        """Remove all of a folder but these objects; what is removed can be had for as long as the bucket keeps it."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
         for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
-            if key.removeprefix(airflow.DAGS) not in wanted:
+            if key not in keys:
                 self._s3.delete_object(Bucket=bucket, Key=key)
                 self._say(f"removed: s3://{bucket}/{key}")
 
@@ -149,11 +157,21 @@ class Upload:
             raise
 
     def _store(self, secret: str, settings: Mapping[str, object]) -> None:
-        """Put the DAGs' settings where Airflow's secrets backend reads Variables: every task reads them anew."""
-        text = json.dumps(settings, indent=1)
-        if self._stored(secret) != text:
+        """Put the DAGs' settings where Airflow's secrets backend reads Variables: every task reads them anew.
+
+        What people have put in beside them, such as whom to notify, stays.
+        """
+        stored = self._stored(secret)
+        try:
+            kept = json.loads(stored) if stored else {}
+        except ValueError as error:
+            raise DeploymentError(f"What is in the secret {secret} is no JSON: mend or empty it. ({error})") from error
+        text = json.dumps({**kept, **settings}, indent=1)
+        if stored != text:
             self._session.client("secretsmanager").put_secret_value(SecretId=secret, SecretString=text)
         self._say(f"Airflow Variable {VARIABLE}, in the secret {secret}: {json.dumps(settings)}")
+        if others := sorted(kept.keys() - settings.keys()):
+            self._say(f"  and, as it was: {', '.join(others)}")
 
     def _pool(self, environment: str) -> None:
         """Make the pool of the DAGs, unless it is there; its slots are held by deferred tasks too."""
@@ -161,10 +179,15 @@ class Upload:
         pool = {"name": POOL, "slots": POOL_SLOTS, "description": POOL_DESCRIPTION, "include_deferred": True}
         try:
             client.invoke_rest_api(Name=environment, Method="POST", Path="/pools", Body=pool)
-        except client.exceptions.RestApiClientException as error:
+        except ClientError as error:
             if error.response.get("RestApiStatusCode") == CONFLICT:
                 return
-            raise
+            # From outside its VPC the API of a private environment may not be had; the pool may be there all the same.
+            self._say(
+                f"Not known whether there is the pool {POOL} ({error}). Without it no run begins: look in Airflow, "
+                f"Admin > Pools, and make it there, with {POOL_SLOTS} slot(s) and *include deferred*."
+            )
+            return
         self._say(f"made the pool {POOL}")
 
 

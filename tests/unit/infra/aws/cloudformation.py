@@ -83,6 +83,8 @@ class Backend(CloudFormationBackend):
         return ids
 
     def delete_change_set(self, change_set_name: str) -> None:
+        if self.change_sets[change_set_name].status == "CREATE_IN_PROGRESS":
+            raise ValidationError(message="Cannot delete ChangeSet in status CREATE_IN_PROGRESS")
         self.change_sets.pop(change_set_name)
 
     def execute_change_set(self, change_set_name: str, stack_name: str | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import ClientError, NoCredentialsError
 from moto import mock_aws
 
@@ -88,6 +89,7 @@ def test_credentials_of_another_account_are_refused(settings, capsys) -> None:
     ("error", "said"),
     [
         (NoCredentialsError(), "AWS refuses: Unable to locate credentials. Next: "),
+        (S3UploadFailedError("Failed to upload: AccessDenied"), "AWS refuses: Failed to upload: AccessDenied. Next"),
         (EXPIRED, "AWS refuses: An error occurred (ExpiredToken)"),
         (DeploymentError("The stack is stuck."), "The stack is stuck."),
         (KeyboardInterrupt(), "Interrupted. What AWS has begun goes on"),

@@ -224,6 +224,23 @@ def test_a_run_that_was_killed_before_an_answer_is_taken_up(account) -> None:
     assert [each["ChangeSetName"] for each in left] == ["someone-elses"]
 
 
+def test_a_change_set_that_is_still_being_made_is_waited_for(account) -> None:
+    account.deploy(STORAGE, ALARMS)
+    left = account.stacks.propose("fs-alarms", ALARMS, {"Prefix": "fs", "BucketName": "other"}, {})
+    assert left
+    of = cloudformation.cloudformation_backends[ACCOUNT][REGION].change_sets[left.change_set]
+    of.status, waited = "CREATE_IN_PROGRESS", []
+
+    def made() -> None:
+        waited.append(of.status)
+        of.status = "CREATE_COMPLETE"
+
+    account.between = made
+    account.deploy(STORAGE, ALARMS)
+    assert waited == ["CREATE_IN_PROGRESS"]
+    assert not account.client("cloudformation").list_change_sets(StackName="fs-alarms")["Summaries"]
+
+
 @pytest.mark.parametrize("end", ["UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"])
 def test_what_is_under_way_is_waited_for(account, end) -> None:
     """A run that was killed after its answer: CloudFormation goes on with it."""

@@ -184,6 +184,8 @@ def test_each_rule_is_in_its_security_group(deployed) -> None:
     assert rules
     for rule in rules:
         group = by_name[rule["Properties"]["GroupId"]["Fn::GetAtt"][0]]
+        if "Condition" in rule:  # not made here: addresses that nobody has given
+            continue
         source = rule["Properties"]["SourceSecurityGroupId"]["Fn::GetAtt"][0]
         (described,) = deployed.session.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"]
         sources = [pair["GroupId"] for each in described["IpPermissions"] for pair in each["UserIdGroupPairs"]]

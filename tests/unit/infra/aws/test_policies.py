@@ -50,8 +50,10 @@ SUBNET = f"{EC2}:subnet"
 EMR_TAG = "for-use-with-amazon-emr-managed-policies"
 OURS = {"aws:RequestTag/Project": PREFIX, f"aws:RequestTag/{EMR_TAG}": "true"}
 OWN = {"elasticmapreduce:ResourceTag/Project": PREFIX}
+OWN_ENDPOINT = {f"aws:RequestTag/{EMR_TAG}": "true", "aws:RequestTag/Name": "emr-service-vpce"}
 ANOTHERS = {"elasticmapreduce:ResourceTag/Project": "another"}
 VIA_S3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+VIA_KEYSPACES = {"kms:ViaService": f"cassandra.{REGION}.amazonaws.com"}
 VIA_SECRETS = {"kms:ViaService": f"secretsmanager.{REGION}.amazonaws.com"}
 TO_EMR = {"iam:PassedToService": "elasticmapreduce.amazonaws.com"}
 TO_EC2 = {"iam:PassedToService": "ec2.amazonaws.com"}
@@ -165,6 +167,7 @@ ALLOWED = {
         ("s3:PutObject", f"{LAKE}/runs/feature_store_daily/r/plan.json", {}),
         ("kms:Decrypt", "{KmsKeyArn}", VIA_S3),
         ("kms:GenerateDataKey", "{KmsKeyArn}", VIA_S3),
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
         ("kms:Decrypt", "{KmsKeyArn}", VIA_SECRETS),
         ("secretsmanager:GetSecretValue", VARIABLE, {}),
         ("secretsmanager:GetSecretValue", "{KeyspacesSecretArn}", {}),
@@ -191,12 +194,14 @@ ALLOWED = {
         ("s3:PutObject", f"{LAKE}/elasticmapreduce/j-1/node/i-1/bootstrap-actions/1/stderr.gz", {}),
         ("kms:Decrypt", "{KmsKeyArn}", VIA_S3),
         ("kms:GenerateDataKey", "{KmsKeyArn}", VIA_S3),
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
         ("cassandra:Select", f"{TABLES}/energy_data_features", {}),
         ("cassandra:Modify", f"{TABLES}/energy_data_features", {}),
         ("cassandra:Select", SYSTEM, {}),
         ("secretsmanager:GetSecretValue", "{KeyspacesSecretArn}", {}),
     ],
     "emr": [
+        ("ec2:CreateTags", f"{EC2}:vpc-endpoint/vpce-1", {**OWN_ENDPOINT, "ec2:CreateAction": "CreateVpcEndpoint"}),
         ("ec2:RunInstances", "subnet 0", {}),
         ("ec2:RunInstances", f"{EC2}:instance/*", {f"aws:RequestTag/{EMR_TAG}": "true"}),
         ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {f"aws:ResourceTag/{EMR_TAG}": "true"}),
@@ -206,6 +211,7 @@ ALLOWED = {
     "simulation": [
         ("cassandra:Select", f"{TABLES}/energy_data_features", {}),
         ("cassandra:Select", SYSTEM, {}),
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
         ("s3:PutObject", f"{LAKE}/simulation/report.html", {}),
         ("kms:GenerateDataKey", "{KmsKeyArn}", VIA_S3),
     ],
@@ -215,6 +221,7 @@ ALLOWED = {
         ("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/{PREFIX}/simulation:*", {}),
     ],
     "reader": [
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
         ("cassandra:Select", f"{TABLES}/energy_data_features", {}),
         ("cassandra:Select", SYSTEM, {}),
     ],
@@ -257,7 +264,7 @@ DENIED = {
     ],
     "node": [
         ("s3:PutObject", f"{LAKE}/releases/0123/code.zip", {}),
-        ("s3:PutObject", f"{LAKE}/airflow/plugins.zip", {}),
+        ("s3:PutObject", f"{LAKE}/airflow/plugins/0123.zip", {}),
         ("s3:PutObject", f"{LAKE}/Dataset/a.csv", {}),
         ("s3:DeleteObject", f"{LAKE}/Dataset/a.csv", {}),
         ("s3:DeleteObject", f"{LAKE}/elasticmapreduce/j-1/log", {}),
@@ -278,6 +285,7 @@ DENIED = {
         ("kms:ScheduleKeyDeletion", "{KmsKeyArn}", {}),
     ],
     "emr": [
+        ("ec2:CreateTags", f"{EC2}:vpc-endpoint/vpce-1", OWN_ENDPOINT),
         ("ec2:RunInstances", f"{SUBNET}/subnet-elsewhere", {}),
         ("ec2:RunInstances", f"{EC2}:instance/*", {}),
         ("ec2:TerminateInstances", f"{EC2}:instance/i-1", {}),
@@ -369,6 +377,7 @@ NEVER_CALLED = {
         "elasticmapreduce:SetTerminationProtection": "by the sweeper, for a cluster that is too old: `make drill`",
         "iam:PassRole": "a part of RunJobFlow",
         "kms:Decrypt": "a part of each read from S3 and Secrets Manager, which are not encrypted here",
+        "kms:DescribeKey": "by Keyspaces, in the client's name",
         "kms:GenerateDataKey*": "a part of each write to S3",
         "cassandra:Select": "by CQL, which is not recorded",
         "ec2:DescribeNetworkInterfaces": "by Keyspaces, in the client's name, when it is connected to from a VPC",

@@ -64,17 +64,22 @@ def test_the_example_shows_every_parameter_that_can_be_given_with_its_default(tm
         (GOOD.replace("eu-west-2", "London"), "region is 'London'"),
         (GOOD.partition("cost")[0], "cost_centre is missing"),
         (GOOD + "cluster: {core_market: cheap}\n", "cluster.core_market is 'cheap': input should be 'on_demand'"),
-        (GOOD + "cluster: {size: 3}\n", "cluster.size is no setting"),
+        (GOOD + "cluster: {size: 3}\n", "cluster.size is no setting: there are instances, core_market, architecture"),
         (GOOD + "prefix: Feature_Store\n", "prefix is 'Feature_Store': 3 to 24 lower-case letters"),
         (GOOD + "stacks: {netwrk: {}}\n", "'netwrk' is no stack: there are network, storage"),
-        (GOOD + "stacks: {network: {VpcCdr: x}}\n", "network.VpcCdr is no parameter: network has CreateEndpoints"),
+        (GOOD + "stacks: {network: {VpcCdr: x}}\n", "network.VpcCdr is no parameter: network has AirflowPageCidr"),
         (GOOD + "stacks: {network: {Prefix: x}}\n", "stacks.network.Prefix is not given here: it is 'prefix', above"),
         (GOOD + "stacks: {emr: {VpcId: vpc-1}}\n", "emr.VpcId is not given here: it is an output of the stack"),
         (GOOD + "stacks: {airflow: {PluginsVersion: x}}\n", "is not given here: it follows from the code"),
-        (GOOD + "stacks: {network: {FlowLogDays: often}}\n", "network.FlowLogDays has to be a number, not 'often'"),
+        (GOOD + "stacks: {network: {FlowLogDays: often}}\n", "network.FlowLogDays has to be a whole number, not"),
+        (GOOD + "stacks: {monitoring: {MonthlyBudget: .nan}}\n", "MonthlyBudget has to be a whole number, not nan"),
         (GOOD + "stacks: {network: {FlowLogDays: 2}}\n", "stacks.network.FlowLogDays is 2: it may be 1, 3, 5"),
         (GOOD + "stacks: {network: {VpcCidr: 10}}\n", "stacks.network.VpcCidr has to be a text"),
         (GOOD + "stacks: {network: {VpcCidr: 10.0.0.0/8}}\n", "is '10.0.0.0/8': An IPv4 range of /16 to /26"),
+        (GOOD + "stacks: {network: {VpcCidr: 10.0.256.0/16}}\n", "is '10.0.256.0/16': An IPv4 range"),
+        (GOOD + "stacks: {network: {AirflowPageCidr: 0.0.0.0/0}}\n", "'0.0.0.0/0': A range of private IPv4 addresses"),
+        (GOOD + "stacks: {network: {SubnetIds: [subnet-1, subnet-1]}}\n", "SubnetIds has to be two different subnets"),
+        (GOOD + "stacks: {storage: {LandingExpireDays: 90}}\n", "it is 0, or more than LandingArchiveDays, 90"),
         (GOOD + "stacks: {network: {SubnetIds: subnet-1}}\n", "stacks.network.SubnetIds has to be a list of texts"),
         (GOOD + "stacks: {network: {Simulation: 'yes'}}\n", "network.Simulation is 'yes': it may be true, false"),
         (GOOD + "stacks: {storage: {RunDays: 3651}}\n", "stacks.storage.RunDays is 3651: it is from 30 to 3650"),
@@ -85,6 +90,13 @@ def test_what_is_wrong_is_said(tmp_path, text, said) -> None:
         load(tmp_path, text)
     assert said in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"settings\.yaml can't be read: 'utf-8' codec"):
+        settings_of.load(file, [], {})
 
 
 def test_every_fault_is_a_line(tmp_path) -> None:
@@ -111,7 +123,7 @@ def test_a_parameter_that_nobody_gives_is_missed(tmp_path) -> None:
         ({"Type": "String"}, True, False),
         ({"Type": "Number", "MinValue": 1}, 0, False),
         ({"Type": "Number"}, True, False),
-        ({"Type": "Number"}, 1.5, True),
+        ({"Type": "Number"}, 1.5, False),
         ({"Type": "List<Number>"}, [1, 2], True),
         ({"Type": "List<Number>"}, ["1"], False),
         ({"Type": "List<AWS::EC2::Subnet::Id>"}, ["subnet-1"], True),

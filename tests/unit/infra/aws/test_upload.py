@@ -148,13 +148,15 @@ def test_a_self_hosted_airflow_gets_a_release_and_its_settings(root) -> None:
 def test_a_managed_airflow_gets_everything_while_it_is_deployed(root, mwaa) -> None:
     here = Deployment(root, **MANAGED)
     here.deploy()
-    assert here.objects() == {"airflow/plugins.zip", "airflow/requirements.txt", "airflow/dags/daily.py"}
+    parameters = here.parameters()
+    keys = [parameters["PluginsKey"], parameters["RequirementsKey"]]
+    assert here.objects() == {*keys, "airflow/dags/daily.py"}
+    for key, pattern in zip(keys, (airflow.PLUGINS, airflow.LISTS), strict=True):
+        assert key == pattern.format(hashlib.sha256(here.body(key)).hexdigest()[:20])
     versions = {
         each["Key"]: each["VersionId"] for each in SESSION.client("s3").list_object_versions(Bucket=BUCKET)["Versions"]
     }
-    parameters = here.parameters()
-    assert parameters["PluginsVersion"] == versions["airflow/plugins.zip"]
-    assert parameters["RequirementsVersion"] == versions["airflow/requirements.txt"]
+    assert [parameters["PluginsVersion"], parameters["RequirementsVersion"]] == [versions[key] for key in keys]
     pool_made(mwaa)
     here.run()
     assert "fs-airflow: no change" in here.said
@@ -185,8 +187,10 @@ def test_what_has_changed_comes_into_use_and_what_is_gone_goes(root, mwaa) -> No
     pool_there(mwaa)
     here.run()
     after = here.parameters()
-    assert after["PluginsVersion"] != before["PluginsVersion"]
-    assert after["RequirementsVersion"] == before["RequirementsVersion"]
+    assert after["PluginsKey"] != before["PluginsKey"]
+    assert after["RequirementsKey"] == before["RequirementsKey"]
+    assert {after["PluginsKey"], after["RequirementsKey"]} < here.objects()
+    assert before["PluginsKey"] not in here.objects()
     assert {key for key in here.objects() if key.startswith(airflow.DAGS)} == {"airflow/dags/nightly.py"}
     assert f"removed: s3://{BUCKET}/airflow/dags/daily.py" in here.said
 
@@ -199,17 +203,42 @@ def test_plugins_that_are_declined_leave_the_dags_and_the_release_as_they_are(ro
     (root / "plugins/feature_store_airflow/__init__.py").write_text("# two\n")
     (root / "dags/daily.py").write_text("# two\n")
     here.agrees = False
+    in_use = here.parameters()["PluginsKey"], here.variable()
     with pytest.raises(DeclinedError, match="fs-airflow was not deployed"):
         here.run()
     assert here.body("airflow/dags/daily.py") == b"# one\n"
+    assert (here.parameters()["PluginsKey"], here.variable()) == in_use
+    assert in_use[0] in here.objects()  # as an object of its own, which nothing lets expire
 
 
-def test_a_pool_that_airflow_refuses_is_an_error(root, mwaa) -> None:
+def test_what_people_have_put_into_the_variable_stays(root) -> None:
+    here = Deployment(root)
+    here.deploy()
+    here.run()
+    put = {**here.variable(), "notify": {"mail": ["on-call@example.com"]}, "release": "old"}
+    SESSION.client("secretsmanager").put_secret_value(SecretId=STORED_AT, SecretString=json.dumps(put))
+    for _ in range(2):
+        here.run()
+        assert here.variable() == {**put, "release": "0123abcd"}
+        assert "  and, as it was: notify" in here.said
+
+
+def test_a_variable_that_is_none_is_not_overwritten(root) -> None:
+    here = Deployment(root)
+    here.deploy()
+    SESSION.client("secretsmanager").put_secret_value(SecretId=STORED_AT, SecretString="{,")
+    with pytest.raises(DeploymentError, match=f"What is in the secret {STORED_AT} is no JSON: mend or empty it"):
+        here.run()
+
+
+def test_who_can_not_ask_for_the_pool_is_told_of_it(root, mwaa) -> None:
     here = Deployment(root, **MANAGED)
     here.deploy()
     pool_there(mwaa, 403)
-    with pytest.raises(SESSION.client("mwaa").exceptions.RestApiClientException):
-        here.run()
+    here.run()
+    (said,) = [line for line in here.said if line.startswith(f"Not known whether there is the pool {dags.POOL}")]
+    assert "Without it no run begins" in said
+    assert here.variable()["release"] == "0123abcd"
 
 
 def test_an_upload_before_a_deployment_is_refused(root) -> None:

@@ -206,6 +206,18 @@ FAULTS: dict[str, list[tuple[str, Change, str]]] = {
             "S3Endpoint is open",
         ),
     ],
+    "events_reach_their_topic": [
+        (
+            "monitoring",
+            put("Resources/AlarmTopicPolicy/Properties/PolicyDocument/Statement/1/Condition", {"StringEquals": {}}),
+            "AlarmTopicPolicy has a condition",
+        ),
+        (
+            "storage",
+            put("Resources/Key/Properties/KeyPolicy/Statement/3/Condition", {"StringEquals": {}}),
+            "Key has a condition",
+        ),
+    ],
     "no_door_is_open": [
         (
             "network",
@@ -216,6 +228,16 @@ FAULTS: dict[str, list[tuple[str, Change, str]]] = {
             "network",
             put("Resources/NodeSecurityGroup/Properties/SecurityGroupIngress", [SSH]),
             "NodeSecurityGroup lets SSH in",
+        ),
+        (
+            "network",
+            put("Parameters/AirflowPageCidr/AllowedPattern", ".*"),
+            "AirflowFromPeople lets addresses in",
+        ),
+        (
+            "network",
+            put("Parameters/AirflowPageCidr/Default", "10.0.0.0/8"),
+            "AirflowFromPeople lets addresses in",
         ),
         ("network", put("Resources/NodesFromService/Properties/FromPort", 0), "NodesFromService lets SSH in"),
         ("emr", add("Node", "AWS::EC2::Instance", KeyName="mine"), "a key pair"),

@@ -189,19 +189,39 @@ def nobody_else_is_trusted(template: Template) -> Iterator[str]:
             yield f"{name} trusts everyone"
 
 
+def events_reach_their_topic(template: Template) -> Iterator[str]:
+    """EventBridge gives a topic's policy, and its key's, nothing that a condition could compare: it is refused then.
+
+    docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    """
+    for name, _, statement in statements(template):
+        principal = statement.get("Principal")
+        services = as_list(principal.get("Service", [])) if isinstance(principal, dict) else []
+        if "events.amazonaws.com" in services and "Condition" in statement:
+            yield f"{name} has a condition for EventBridge"
+
+
 def no_door_is_open(template: Template) -> Iterator[str]:
     """Nothing comes in from outside the security groups, and nobody by SSH or by a key pair."""
     for name, of in resources(template, "AWS::EC2::SecurityGroup", "AWS::EC2::SecurityGroupIngress"):
         rules = [of] if "GroupId" in of else as_list(of.get("SecurityGroupIngress", []))
         for rule in rules:
-            if "CidrIp" in rule or "CidrIpv6" in rule:
-                yield f"{name} lets addresses in: {text_of(rule.get('CidrIp', rule.get('CidrIpv6')))}"
+            addresses = rule.get("CidrIp", rule.get("CidrIpv6"))
+            if addresses is not None and not _private_and_chosen(template, addresses):
+                yield f"{name} lets addresses in: {text_of(addresses)}"
             first, last = rule.get("FromPort", 0), rule.get("ToPort", 65535)
             within = rule["IpProtocol"] == "-1" and rule.get("SourceSecurityGroupId") == of.get("GroupId")
             if first <= 22 <= last and not within:
                 yield f"{name} lets SSH in"
     if "KeyName" in text_of(template["Resources"]) or "Ec2KeyName" in text_of(template["Resources"]):
         yield "a key pair is named"
+
+
+def _private_and_chosen(template: Template, addresses: Any) -> bool:
+    """Whether someone has to choose them, and can choose none that the internet has."""
+    of = template.get("Parameters", {}).get(addresses.get("Ref")) if isinstance(addresses, dict) else None
+    public = ("0.0.0.0/0", "1.2.3.4/32", "8.0.0.0/8", "172.32.0.0/16", "192.0.0.0/8", "0.0.0.0/1")
+    return bool(of) and of["Default"] == "" and not any(re.fullmatch(of["AllowedPattern"], each) for each in public)
 
 
 def groups_say_where_they_go(template: Template) -> Iterator[str]:
@@ -373,6 +393,7 @@ QUESTIONS: dict[str, Question] = {
         roles_are_passed_to_one_service,
         nobody_gains_rights,
         nobody_else_is_trusted,
+        events_reach_their_topic,
         no_door_is_open,
         groups_say_where_they_go,
         subnets_are_private,
