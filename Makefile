@@ -104,7 +104,7 @@ sbom: setup ## the bill of materials: every package and jar, as build/sbom.json
 	@$(PY) -m infra.sbom
 
 audit: setup ## known vulnerabilities of the packages; fails where their public database is out of reach
-	@.venv/bin/pip-audit --strict --disable-pip --requirement requirements.lock
+	@.venv/bin/pip-audit --strict --disable-pip $(patsubst %,--requirement %,$(shell git ls-files '*requirements.lock'))
 
 format: setup ## rewrite the code in the project's format
 	@.venv/bin/ruff check --fix --quiet $(SOURCES)

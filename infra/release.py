@@ -108,12 +108,12 @@ def publish(release: Release, bucket: str) -> str:
     s3 = boto3.Session().client("s3")
     prefix = f"{layout.RELEASES}/{release.digest}/"
     there = {entry["Key"]: entry["Size"] for entry in _objects(s3, bucket, prefix)}
+    for name, folder in release.packages.items():
+        of_packages = f"{layout.RELEASES}/wheels/{name}/"
+        there |= {entry["Key"]: entry["Size"] for entry in _objects(s3, bucket, of_packages)}
+        for wheel in sorted(folder.glob("*.whl")):
+            _upload(s3, bucket, wheel, f"{of_packages}{wheel.name}", there)
     if prefix + SUMS not in there:
-        for name, folder in release.packages.items():
-            of_packages = f"{layout.RELEASES}/wheels/{name}/"
-            there |= {entry["Key"]: entry["Size"] for entry in _objects(s3, bucket, of_packages)}
-            for wheel in sorted(folder.glob("*.whl")):
-                _upload(s3, bucket, wheel, f"{of_packages}{wheel.name}", there)
         for path in release.files():
             _upload(s3, bucket, release.folder / path, f"{prefix}{path}", there)
     return f"s3://{bucket}/{prefix.rstrip('/')}"

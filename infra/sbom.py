@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,12 +16,14 @@ from infra.local.settings import ROOT, VENV
 from infra.local.setup import JARS_LOCK, Command
 
 SBOM = ROOT / "build" / "sbom.json"
+MWAA_LOCK = ROOT / "infra" / "aws" / "mwaa" / "requirements.lock"
 
 
 def main() -> int:
     """Write build/sbom.json; exit 0."""
     bill = python_packages()
     bill["components"] += jars(parse_lock(JARS_LOCK.read_text()))
+    bill["components"] += managed_airflow(MWAA_LOCK.read_text())
     SBOM.parent.mkdir(exist_ok=True)
     SBOM.write_text(json.dumps(bill, indent=1) + "\n")
     print(f"{SBOM.relative_to(ROOT)}: {len(bill['components'])} components")  # noqa: T201 - for the person who asked
@@ -58,6 +61,25 @@ def jars(locked: Iterable[Jar]) -> list[dict[str, Any]]:
         )
         component["properties"].append({"name": "feature-store:jar-set", "value": jar.set})
     return list(found.values())
+
+
+def managed_airflow(lock: str) -> list[dict[str, Any]]:
+    """Describe the packages that Amazon MWAA gets, by their lock: they are installed nowhere here."""
+    found = []
+    for name, version, hashes in re.findall(r"^([a-z0-9-]+)==(\S+) \\\n((?:    --hash=.*\n?)+)", lock, re.MULTILINE):
+        purl = PackageURL("pypi", None, name, version).to_string()
+        found.append(
+            {
+                "type": "library",
+                "bom-ref": f"mwaa:{purl}",
+                "name": name,
+                "version": version,
+                "hashes": [{"alg": "SHA-256", "content": each} for each in re.findall("sha256:([0-9a-f]{64})", hashes)],
+                "purl": purl,
+                "properties": [{"name": "feature-store:environment", "value": "Amazon MWAA"}],
+            }
+        )
+    return found
 
 
 if __name__ == "__main__":

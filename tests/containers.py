@@ -22,6 +22,7 @@ DOCKERFILES = [
     ROOT / path for path in subprocess.check_output(["git", "ls-files", "*Dockerfile"], cwd=ROOT, text=True).split()
 ]
 EXAMPLE = ROOT / ".env.example"
+OURS = "feature-store-stack:local"
 
 VARIABLE = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]*)\}")
 PINNED = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
@@ -68,11 +69,24 @@ def faults(compose: Compose) -> list[str]:
         for variable, host in service.get("environment", {}).items():
             if variable.endswith("_HOST") and services.get(host, {}).get("hostname") != host:
                 found.append(f"{name}: {variable} names {host}, which no service is called")
+    builds = [(service["image"], name) for name, service in services.items() if "build" in service]
+    for image, name in builds:
+        if sum(image == other for other, _ in builds) > 1:
+            found.append(f"{name}: {image} is built by more than one service, all at once")
+        for user, service in services.items():
+            if service["image"] == image and name != user and name not in _before(user, services):
+                found.append(f"{user}: it may start before {name} has built its image")
     return found
 
 
+def _before(name: str, services: Mapping[str, Any]) -> set[str]:
+    """All that a service waits for, and what that waits for."""
+    direct = set(services[name].get("depends_on", {})) & set(services)
+    return direct.union(*(_before(each, services) for each in direct))
+
+
 def _image(service: Mapping[str, Any]) -> Iterator[str]:
-    if "build" not in service and not PINNED.fullmatch(service["image"]):
+    if "build" not in service and service["image"] != OURS and not PINNED.fullmatch(service["image"]):
         yield "its image is not pinned by a digest"
 
 

@@ -65,7 +65,8 @@ def _set_up() -> None:
         if not nodes.holds():
             with _stage("the nodes' Python packages", nodes):
                 wheels.fetch(wheels.HERE)
-                shutil.rmtree(NODE_PACKAGES, ignore_errors=True)  # installed from others
+                for installed in NODE_PACKAGES.glob("[0-9a-f]" * 20):  # from others
+                    shutil.rmtree(installed)
         if not fetched.holds():
             with _stage("jars", fetched):
                 ivy = next((SITE_PACKAGES / "pyspark" / "jars").glob("ivy-*.jar"))

@@ -57,7 +57,11 @@ class Machines:
 
 
 def bought(request: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
-    """Return a RunJobFlow request of instance groups for these machines; settings that are empty are left out."""
+    """Return a RunJobFlow request of instance groups for these machines; settings that are empty are left out.
+
+    Raises:
+        ClusterRefused: there is no subnet for fleets.
+    """
     asked = {key: value for key, value in request.items() if value != ""}
     asked["Instances"] = {key: value for key, value in request["Instances"].items() if value != ""}
     if machines == Machines():
@@ -68,7 +72,12 @@ def bought(request: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
         # Without it each node that is added would be bought on demand. Of a fleet some may have had to be.
         limits["MaximumOnDemandCapacityUnits"] = limits["MinimumCapacityUnits"] if machines.instances == FLEETS else 0
     if machines.instances == FLEETS:
-        subnet = asked["Instances"].pop("Ec2SubnetId")
+        subnet = asked["Instances"].pop("Ec2SubnetId", "")
+        if not machines.subnet_ids and not subnet:
+            raise ClusterRefused(
+                "The Airflow Variable feature_store has neither cluster.subnet_ids nor subnet_id: fleets need a "
+                "subnet. Next: correct it, then clear the run."
+            )
         del asked["Instances"]["InstanceGroups"]
         asked["Instances"] |= {
             "Ec2SubnetIds": list(machines.subnet_ids) or [subnet],
@@ -81,9 +90,14 @@ def bought(request: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
 
 
 def types(of: str, architecture: str) -> list[str]:
-    """Return the instance types of an architecture that are as large as this one, it first if it is one of them."""
+    """Return the instance types of an architecture that are as large as this one, it first if it is one of them.
+
+    One of a family that is in no list was chosen by someone, who knows what it is: it alone is returned.
+    """
     families: dict[str, list[str]] = json.loads(deployed(Path("EMR") / "instance_families.json").read_text())
-    size = of.partition(".")[2]
+    chosen, _, size = of.partition(".")
+    if chosen not in {family for some in families.values() for family in some}:
+        return [of]
     return sorted((f"{family}.{size}" for family in families[architecture]), key=lambda each: each != of)
 
 
@@ -123,6 +137,8 @@ def _fleet(group: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
 
 def _fault(setting: Mapping[str, Any], known: list[str]) -> str:
     """Say what there is not in the Variable's entry `cluster`; nothing if all is well."""
+    if not isinstance(setting, Mapping):
+        return f"cluster={setting!r}: it is an object with {', '.join(known)}"
     if unknown := setting.keys() - set(known):
         return f"cluster.{min(unknown)}: there are {', '.join(known)}"
     for name, values in ONE_OF.items():

@@ -115,4 +115,5 @@ def sized(request: Mapping[str, Any], name: str | None) -> dict[str, Any]:
 
 
 def _said(size: Mapping[str, Any]) -> str:
-    return f"{size['core_count']} to {size['core_limit']} core node(s) {size['core']}, master {size['master']}"
+    nodes = f"{size['core_count']} core node(s) {size['core']}, up to {size['core_limit']} where EMR can scale"
+    return f"{nodes}; master {size['master']}"

@@ -39,7 +39,7 @@ class Settings:
 class Node:
     """The folder `stack.home/emr/<cluster id>` as the file system and the machine of a one-node cluster.
 
-    Arguments and configurations name paths of an EMR node (/home/hadoop, the release's Delta jars, its Python 3.11);
+    Arguments and configurations name paths of an EMR node (/home/hadoop, the release's Delta jars);
     `localize` maps them to this machine.
     """
 
@@ -59,7 +59,6 @@ class Node:
         self._prefixes = {
             "/home/hadoop": str(self.home),
             "/usr/share/aws/delta/lib": str(self._delta),
-            "/usr/bin/python3.11": str(PYTHON),
         }
 
     def prepare(self) -> None:
@@ -99,7 +98,8 @@ class Node:
             "PYTHONUNBUFFERED": "1",
             "EMR_CLUSTER_ID": self.cluster_id,
             MARK: str(self.stack.home),
-            **self.stack.aws_environment(),
+            # A node knows its region from the metadata service alone, and delta-rs does not ask it that.
+            **{name: value for name, value in self.stack.aws_environment().items() if not name.endswith("_REGION")},
             **self.stack.asked_by("node"),
             **self._localized(self.settings.exports),
         }

@@ -105,8 +105,16 @@ def check_run_job_flow(request: Mapping[str, Any]) -> Settings:
         _only(INSTANCE_FLEET, fleet, "InstanceFleets")
         if not fleet.get("InstanceTypeConfigs"):
             raise ValidationException("An instance fleet needs InstanceTypeConfigs.")
+        # docs.aws.amazon.com/emr/latest/APIReference/API_InstanceFleetConfig.html
+        capacities = [fleet.get(f"Target{of}Capacity", 0) for of in ("OnDemand", "Spot")]
+        if not any(capacities):
+            raise ValidationException("An instance fleet needs a target capacity of more than 0.")
+        if fleet.get("InstanceFleetType") == "MASTER" and sorted(capacities) != [0, 1]:
+            raise ValidationException("The master's instance fleet has one target capacity, and that is 1.")
     if "InstanceFleets" in instances and "InstanceGroups" in instances:
         raise ValidationException("Instance groups and instance fleets are mutually exclusive.")
+    if "InstanceGroups" in instances and "Ec2SubnetIds" in instances:
+        raise ValidationException("Instance groups take one Ec2SubnetId; Ec2SubnetIds are for instance fleets.")
     for application in request.get("Applications", []):
         _one_of(APPLICATIONS, application.get("Name", "").lower(), "application")
     if request.get("LogUri"):

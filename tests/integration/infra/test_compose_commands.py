@@ -78,7 +78,7 @@ class Machine:
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
         """What the image and the file set, and nothing of the caller's but where Java is."""
-        image = containers.environment(STACK_IMAGE) if "build" in service else {}
+        image = containers.environment(STACK_IMAGE) if service["image"] == containers.OURS else {}
         said = {name: str(value) for name, value in {**image, **service.get("environment", {})}.items()}
         path = [self.postgres / "bin", VENV / "bin", *(Path(folder) for folder in os.defpath.split(":"))]
         return {

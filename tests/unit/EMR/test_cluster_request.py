@@ -10,6 +10,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ParamValidationError
 from botocore.validate import validate_parameters
+from feature_store_airflow.failures import ClusterRefused
 from feature_store_airflow.machines import ONE_OF, Machines, bought, types
 from feature_store_airflow.options import sized, sizes
 from jinja2 import Environment, StrictUndefined
@@ -164,7 +165,18 @@ def test_a_fleet_takes_machines_of_one_size_and_one_architecture_in_any_of_its_z
 
 def test_a_type_that_someone_has_chosen_comes_first():
     assert types("r7g.xlarge", "arm64")[0] == "r7g.xlarge"
-    assert types("c7g.xlarge", "arm64")[0] == "m7g.xlarge"
+    assert types("c7g.xlarge", "arm64") == ["c7g.xlarge"]  # of no list: whoever chose it knows
+    request = rendered()
+    for group in request["Instances"]["InstanceGroups"]:
+        group["InstanceType"] = "c7g.2xlarge"
+    asked = bought(request, Machines(subnet_ids=("subnet-1", "subnet-2")))
+    assert {group["InstanceType"] for group in asked["Instances"]["InstanceGroups"]} == {"c7g.2xlarge"}
+
+
+def test_fleets_without_any_subnet_are_refused(request_):
+    request_["Instances"]["Ec2SubnetId"] = ""
+    with pytest.raises(ClusterRefused, match=r"neither cluster.subnet_ids nor subnet_id: .* Next: correct it"):
+        bought(request_, Machines(instances="fleets"))
 
 
 def test_the_local_emr_takes_it(request_):
@@ -173,6 +185,8 @@ def test_the_local_emr_takes_it(request_):
     # Of the release's packages: EMR's own has none of them.
     python = "/home/hadoop/feature-store/python/bin/python"
     assert (settings.exports["PYSPARK_PYTHON"], settings.exports["PYSPARK_DRIVER_PYTHON"]) == (python, python)
+    region = render("{{ var.json.feature_store.region }}")
+    assert (settings.exports["AWS_REGION"], settings.exports["AWS_DEFAULT_REGION"]) == (region, region)
 
 
 def test_the_cluster_ends_by_itself_and_says_whose_it_is(request_):

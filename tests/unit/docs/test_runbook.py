@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_each_message_of_the_runbook_is_in_the_code() -> None:
     unknown = [message for message in messages() if not any(says(message, text) for text in said)]
     assert not unknown
     assert len(messages()) > 100
+
+
+def twice(runbook: str) -> list[str]:
+    """What two rows of one section explain."""
+    return [
+        message
+        for section in runbook.split("\n## ")
+        for message, count in Counter(re.findall(r"^\| (`+.+?`+) \|", section, re.M)).items()
+        if count > 1
+    ]
+
+
+def test_no_message_is_explained_twice() -> None:
+    assert twice(RUNBOOK) == []
+    row = next(line for line in RUNBOOK.splitlines() if line.startswith("| `The Airflow Variable feature_store says"))
+    assert twice(f"{row}\n{row}") == [row.split(" | ")[0].removeprefix("| ")]
 
 
 def test_each_message_is_long_enough_to_be_found_by() -> None:

@@ -52,7 +52,7 @@ def test_every_part_has_its_service_and_its_health_check(compose: containers.Com
 
 def test_every_part_is_told_where_all_the_others_are(compose: containers.Compose) -> None:
     for name, service in compose["services"].items():
-        if "build" in service:
+        if service["image"] == containers.OURS:
             assert service["environment"].keys() >= Hosts().environment().keys(), name
 
 
@@ -117,6 +117,14 @@ def test_each_rule_finds_its_fault(compose: containers.Compose, said: str, plant
     if said == "nobody waits for that":
         del planted["services"]["main-job"]
     assert any(fault.startswith("cassandra: ") and said in fault for fault in containers.faults(planted))
+
+
+def test_an_image_is_built_once_and_first(compose: containers.Compose) -> None:
+    planted = copy.deepcopy(compose)
+    planted["services"]["s3"]["build"] = planted["services"]["secrets"]["build"]
+    assert f"s3: {containers.OURS} is built by more than one service, all at once" in containers.faults(planted)
+    compose["services"]["aws"]["depends_on"] = {}
+    assert "aws: it may start before secrets has built its image" in containers.faults(compose)
 
 
 def test_an_image_without_a_digest_is_found(compose: containers.Compose) -> None:

@@ -153,3 +153,13 @@ def test_an_upload_that_was_cut_short_is_taken_up(sources, tmp_path, monkeypatch
     assert len(s3.objects) == len(made.files()) + 1  # the wheel
     assert s3.capacity == 0
     assert release.publish(made, "bucket") == f"s3://bucket/releases/{made.digest}"  # nothing is sent
+
+
+def test_a_wheel_that_was_deleted_is_there_again(sources, tmp_path, monkeypatch):
+    made, s3 = release.build(CERTS, tmp_path / "out", **sources), FakeS3()
+    monkeypatch.setattr(release.boto3.Session, "client", lambda session, service: s3)
+    release.publish(made, "bucket")
+    [wheel] = [key for key in s3.objects if key.endswith(".whl")]
+    del s3.objects[wheel]
+    release.publish(made, "bucket")
+    assert wheel in s3.objects

@@ -66,6 +66,12 @@ class TestBill:
         without = [part for part in bill["components"] if part["name"] not in {"jinja2", "Jinja2", "s3proxy"}]
         assert len(self.missing({"components": without})) == 2
 
+    def test_what_amazon_mwaa_gets_is_in_it(self, bill: dict[str, Any]) -> None:
+        described = {part["purl"]: part for part in bill["components"] if part["bom-ref"].startswith("mwaa:")}
+        pins = re.findall(r"^([a-z0-9-]+)==(\S+) ", sbom.MWAA_LOCK.read_text(), re.MULTILINE)
+        assert set(described) == {f"pkg:pypi/{name}@{version}" for name, version in pins}
+        assert all(part["hashes"] for part in described.values())
+
     def test_each_jar_has_its_hash_and_its_sets(self, bill: dict[str, Any]) -> None:
         described = [part for part in bill["components"] if part["purl"].startswith("pkg:maven/")]
         told = {(part["hashes"][0]["content"], said["value"]) for part in described for said in part["properties"]}
@@ -142,7 +148,9 @@ def test_an_audit_that_could_not_look_anything_up_has_failed(tmp_path: Path) -> 
     """Without its database pip-audit skips each package and says all is well, unless it is told to be strict."""
     (recipe,) = re.findall(r"^audit:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert "--strict" in recipe
-    assert "requirements.lock" in recipe
+    listed = run("make", "--dry-run", "audit").stdout
+    for lock in ("requirements.lock", "EMR/requirements.lock", "infra/aws/mwaa/requirements.lock"):
+        assert f"--requirement {lock}" in listed
     nowhere = tmp_path / "requirements.txt"
     nowhere.write_text("jinja2==3.1.6\n")
     done = run(

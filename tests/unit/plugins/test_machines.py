@@ -41,6 +41,8 @@ def test_what_the_variable_says_is_asked_for(emr, perform, context_of) -> None:
         ({"core_market": True}, r"cluster.core_market=True: it is on_demand or spot"),
         ({"architecture": "aarch64"}, r"cluster.architecture='aarch64': it is arm64 or x86_64"),
         ({"spot": True}, r"cluster.spot: there are instances, core_market, architecture, subnet_ids"),
+        (None, r"cluster=None: it is an object with instances"),
+        (["fleets"], r"cluster=\['fleets'\]: it is an object with instances"),
         ({"subnet_ids": "subnet-1"}, r"cluster.subnet_ids='subnet-1': it is a list"),
     ],
 )

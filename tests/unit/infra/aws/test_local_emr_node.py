@@ -35,7 +35,6 @@ def make(stack: Stack, **settings) -> node.Node:
         ("--conf=x=/home/hadoop/y", "--conf=x=HOME/y"),
         ("s3://bucket/home/hadoop/x", "s3://bucket/home/hadoop/x"),
         ("/home/hadoop2/x", "/home/hadoop2/x"),
-        ("/usr/bin/python3.11", str(node.PYTHON)),
     ],
 )
 def test_paths_of_an_emr_node_are_mapped(stack, text, expected):
@@ -70,6 +69,8 @@ def test_the_environment_is_the_nodes_own(stack, monkeypatch):
     assert environment[MARK] == str(stack.home)
     assert environment["EMR_STEP_ID"] == "s-1"
     assert environment["AWS_ENDPOINT_URL_S3"] == stack.s3_url
+    # As on EMR: a step has it of the cluster's request, or not at all.
+    assert not [name for name in environment if name.endswith("_REGION")]
 
 
 def test_it_has_what_a_release_has_and_nothing_of_the_projects_environment(stack):
