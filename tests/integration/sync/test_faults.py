@@ -246,7 +246,7 @@ def _expire(stack: Stack) -> None:
     key, ca_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca = tls._authority(ca_key)
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
-    valid = tls._certificate(key.public_key(), ca, ca_key)
+    valid = tls._certificate(tls._names(stack), key.public_key(), ca, ca_key)
     builder = x509.CertificateBuilder(
         ca.subject,
         valid.subject,
