@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Release:
 
     digest: str
     folder: Path
-    packages: Mapping[str, Path] = field(default_factory=dict)
+    packages: Mapping[str, Path]
 
     def files(self) -> list[Path]:
         """List the files of the release, relative to its folder, the marker last."""

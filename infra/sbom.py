@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from packageurl import PackageURL
 from infra.local.jars import Jar, parse_lock
 from infra.local.settings import ROOT, VENV
 from infra.local.setup import JARS_LOCK, Command
+from infra.locks import pins
 
 SBOM = ROOT / "build" / "sbom.json"
 MWAA_LOCK = ROOT / "infra" / "aws" / "mwaa" / "requirements.lock"
@@ -65,21 +65,18 @@ def jars(locked: Iterable[Jar]) -> list[dict[str, Any]]:
 
 def managed_airflow(lock: str) -> list[dict[str, Any]]:
     """Describe the packages that Amazon MWAA gets, by their lock: they are installed nowhere here."""
-    found = []
-    for name, version, hashes in re.findall(r"^([a-z0-9-]+)==(\S+) \\\n((?:    --hash=.*\n?)+)", lock, re.MULTILINE):
-        purl = PackageURL("pypi", None, name, version).to_string()
-        found.append(
-            {
-                "type": "library",
-                "bom-ref": f"mwaa:{purl}",
-                "name": name,
-                "version": version,
-                "hashes": [{"alg": "SHA-256", "content": each} for each in re.findall("sha256:([0-9a-f]{64})", hashes)],
-                "purl": purl,
-                "properties": [{"name": "feature-store:environment", "value": "Amazon MWAA"}],
-            }
-        )
-    return found
+    return [
+        {
+            "type": "library",
+            "bom-ref": f"mwaa:{pin.name}@{pin.version}",
+            "name": pin.name,
+            "version": pin.version,
+            "hashes": [{"alg": "SHA-256", "content": sha256} for sha256 in pin.sha256s],
+            "purl": PackageURL("pypi", None, pin.name, pin.version).to_string(),
+            "properties": [{"name": "feature-store:environment", "value": "Amazon MWAA"}],
+        }
+        for pin in pins(lock)
+    ]
 
 
 if __name__ == "__main__":

@@ -40,15 +40,27 @@ def fetch(architecture: str) -> Path:
     """Download the wheels of an architecture unless they are there; their folder. StackError if that can't be done."""
     target = folder(architecture)
     if not target.exists():
-        part = WHEELS / f".{architecture}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        download(_locked(), part, PYTHON, architecture)
-        write_sums(part)
-        for old in WHEELS.glob(f"{architecture}-*"):  # of locks that were
-            shutil.rmtree(old)
-        part.rename(target)
+        fetch_lock(_locked(), target, PYTHON, architecture)
+        for other in WHEELS.glob(f"{architecture}-*"):
+            if other != target:  # of a lock that was
+                shutil.rmtree(other)
     return target
+
+
+def fetch_lock(locked: str, target: Path, python: str, architecture: str) -> None:
+    """Make a folder of the wheels that a lock's text names, for a Python on Amazon Linux 2023, unless it is there.
+
+    Raises:
+        StackError: one can't be had, or is not what was locked. No folder is made then.
+    """
+    if target.exists():
+        return
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    _download(locked, part, python, architecture)
+    write_sums(part)
+    part.rename(target)
 
 
 def fetch_all() -> dict[str, Path]:
@@ -64,12 +76,12 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
-def download(locked: str, into: Path, python: str, architecture: str) -> None:
-    """Download the wheels that a lock's text names, for a Python on Amazon Linux 2023, by their hashes.
+def _locked() -> str:
+    [installer] = lock_entries((ROOT / "requirements.lock").read_text(), [INSTALLER])
+    return f"{LOCK.read_text()}{installer}"
 
-    Raises:
-        StackError: one can't be had, or is not what was locked.
-    """
+
+def _download(locked: str, into: Path, python: str, architecture: str) -> None:
     file = into / "locked.txt"
     file.write_text(locked)
     glibcs = [f"manylinux_{GLIBC[0]}_{minor}" for minor in range(OLDEST_GLIBC, GLIBC[1] + 1)]
@@ -88,8 +100,3 @@ def download(locked: str, into: Path, python: str, architecture: str) -> None:
             f"The packages for Python {python} on {architecture} could not be downloaded: is their index reachable?"
         )
         raise StackError("\n".join([*said, failed]))
-
-
-def _locked() -> str:
-    [installer] = lock_entries((ROOT / "requirements.lock").read_text(), [INSTALLER])
-    return f"{LOCK.read_text()}{installer}"

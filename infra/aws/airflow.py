@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra import wheels
 from infra.local.settings import ROOT
+from infra.locks import pins
 
 MWAA = Path(__file__).with_name("mwaa")
 REQUIREMENTS = MWAA / "requirements.lock"
@@ -19,8 +19,8 @@ PYTHON, MACHINE = "3.12", "x86_64"  # of MWAA's image, which is Amazon Linux 202
 # network has no way to one.
 PLUGINS_FOLDER, WHEELS = "/usr/local/airflow/plugins", "wheels"
 DAGS = "airflow/dags/"
-# By what is in them: what an environment uses is never overwritten, so its bucket does not let it expire.
-PLUGINS, LISTS = "airflow/plugins/{}.zip", "airflow/requirements/{}.txt"
+# Named by what is in them: what an environment uses is never overwritten, and so does not expire in the bucket.
+PLUGINS, LISTS = "airflow/plugins/", "airflow/requirements/"
 
 
 def dags(root: Path = ROOT) -> dict[str, bytes]:
@@ -49,8 +49,8 @@ def plugins(packages: Mapping[str, bytes], root: Path = ROOT) -> bytes:
 
 def requirements(locked: str) -> str:
     """Write MWAA's requirements.txt of the locked one: the same versions, from the archive alone."""
-    pins = [line.split(" ")[0] for line in locked.splitlines() if "==" in line and not line.startswith("#")]
-    return "\n".join(["--no-index", f"--find-links {PLUGINS_FOLDER}/{WHEELS}", *pins, ""])
+    wanted = [f"{pin.name}=={pin.version}" for pin in pins(locked)]
+    return "\n".join(["--no-index", f"--find-links {PLUGINS_FOLDER}/{WHEELS}", *wanted, ""])
 
 
 def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
@@ -60,12 +60,7 @@ def fetch_wheels(folder: Path, locked: Path = REQUIREMENTS) -> dict[str, bytes]:
         StackError: one can't be had, or is not what was locked.
     """
     place = folder / hashlib.sha256(locked.read_bytes()).hexdigest()[:20]
-    if not place.is_dir():
-        part = folder / ".part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        wheels.download(locked.read_text(), part, PYTHON, MACHINE)
-        part.rename(place)
+    wheels.fetch_lock(locked.read_text(), place, PYTHON, MACHINE)
     return {file.name: file.read_bytes() for file in sorted(place.glob("*.whl"))}
 
 

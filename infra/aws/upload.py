@@ -67,8 +67,8 @@ class Upload:
             used = self._versions(outputs)
             outputs |= deploy(self._target.only(AIRFLOW), {AIRFLOW: lambda _: used}, outputs)
             self._dags(outputs["BucketName"])
-            for pattern in (airflow.PLUGINS, airflow.LISTS):
-                self._keep(outputs["BucketName"], pattern.split("{}")[0], set(used.values()))
+            for folder in (airflow.PLUGINS, airflow.LISTS):
+                self._keep(outputs["BucketName"], folder, used.values())
         settings = variable(self._settings, outputs, published.rsplit("/", 1)[-1])
         self._store(outputs["AirflowVariableSecretName"], settings)
         if _is_managed(outputs):
@@ -100,11 +100,13 @@ class Upload:
         listed = airflow.requirements(airflow.REQUIREMENTS.read_text()).encode()
         if not self._s3.list_objects_v2(Bucket=bucket, Prefix=airflow.DAGS, MaxKeys=1)["KeyCount"]:
             self._dags(bucket)  # an environment that is made wants to find its folder of DAGs
-        found: dict[str, str] = {}
-        for what, pattern, body in (("Plugins", airflow.PLUGINS, packed), ("Requirements", airflow.LISTS, listed)):
-            key = pattern.format(hashlib.sha256(body).hexdigest()[:20])
-            found |= {f"{what}Key": key, f"{what}Version": self._put(bucket, key, body)}
-        return found
+        plugins, list_ = f"{airflow.PLUGINS}{_name(packed)}.zip", f"{airflow.LISTS}{_name(listed)}.txt"
+        return {
+            "PluginsKey": plugins,
+            "PluginsVersion": self._put(bucket, plugins, packed),
+            "RequirementsKey": list_,
+            "RequirementsVersion": self._put(bucket, list_, listed),
+        }
 
     def _dags(self, bucket: str) -> None:
         """Make the folder of DAGs what it is here; MWAA looks into it every half minute."""
@@ -231,6 +233,11 @@ def _outputs(target: Target) -> dict[str, str]:
             raise DeploymentError(f"The stack {name} is not there: `make deploy` first.")
         found |= target.stacks.outputs(name)
     return found
+
+
+def _name(body: bytes) -> str:
+    """Name an object by what is in it."""
+    return hashlib.sha256(body).hexdigest()[:20]
 
 
 def _is_managed(outputs: Mapping[str, str]) -> bool:

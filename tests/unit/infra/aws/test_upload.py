@@ -151,7 +151,7 @@ def test_a_managed_airflow_gets_everything_while_it_is_deployed(root, mwaa) -> N
     parameters = here.parameters()
     keys = [parameters["PluginsKey"], parameters["RequirementsKey"]]
     assert here.objects() == {*keys, "airflow/dags/daily.py"}
-    for key, pattern in zip(keys, (airflow.PLUGINS, airflow.LISTS), strict=True):
+    for key, pattern in zip(keys, ("airflow/plugins/{}.zip", "airflow/requirements/{}.txt"), strict=True):
         assert key == pattern.format(hashlib.sha256(here.body(key)).hexdigest()[:20])
     versions = {
         each["Key"]: each["VersionId"] for each in SESSION.client("s3").list_object_versions(Bucket=BUCKET)["Versions"]
