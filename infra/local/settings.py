@@ -277,14 +277,16 @@ class Stack:
         return f"http://{HOST}:{self.ports.airflow_port}"
 
     def aws_environment(self) -> dict[str, str]:
-        """What any AWS client (boto3, aws, S3A, delta-rs) needs to reach the local AWS."""
+        """What any AWS client (boto3, aws, S3A, delta-rs) needs to use the local AWS."""
+        return {**self.aws_access(), "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION}
+
+    def aws_access(self) -> dict[str, str]:
+        """The same but for the region: what on AWS the network and a role do for a process."""
         return {
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ENDPOINT_URL_S3": self.s3_url,
             "AWS_ACCESS_KEY_ID": self.secrets.aws_access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secrets.aws_secret_access_key,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
             # delta-rs and its kin refuse plain HTTP unless told; it never leaves this machine.
             "AWS_ALLOW_HTTP": "true",
         }

@@ -98,8 +98,8 @@ class Node:
             "PYTHONUNBUFFERED": "1",
             "EMR_CLUSTER_ID": self.cluster_id,
             MARK: str(self.stack.home),
-            # A node knows its region from the metadata service alone, and delta-rs does not ask it that.
-            **{name: value for name, value in self.stack.aws_environment().items() if not name.endswith("_REGION")},
+            # Not its region: a node knows that from the metadata service alone, which delta-rs does not ask for it.
+            **self.stack.aws_access(),
             **self.stack.asked_by("node"),
             **self._localized(self.settings.exports),
         }
