@@ -49,9 +49,7 @@ class Machines:
             ClusterRefused: it says what there is not.
         """
         if fault := _fault(setting, [field.name for field in fields(cls)]):
-            raise ClusterRefused(
-                f"The Airflow Variable feature_store says {fault}. Next: correct it, then clear the run."
-            )
+            raise _refused(fault)
         subnets = setting.get("subnet_ids", ())
         return cls(**{**setting, "subnet_ids": tuple(subnets)})
 
@@ -74,10 +72,7 @@ def bought(request: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
     if machines.instances == FLEETS:
         subnet = asked["Instances"].pop("Ec2SubnetId", "")
         if not machines.subnet_ids and not subnet:
-            raise ClusterRefused(
-                "The Airflow Variable feature_store has neither cluster.subnet_ids nor subnet_id: fleets need a "
-                "subnet. Next: correct it, then clear the run."
-            )
+            raise _refused("neither cluster.subnet_ids nor subnet_id: fleets need a subnet")
         del asked["Instances"]["InstanceGroups"]
         asked["Instances"] |= {
             "Ec2SubnetIds": list(machines.subnet_ids) or [subnet],
@@ -133,6 +128,10 @@ def _fleet(group: Mapping[str, Any], machines: Machines) -> dict[str, Any]:
             "OnDemandSpecification": {"AllocationStrategy": "lowest-price"},
         },
     }
+
+
+def _refused(fault: str) -> ClusterRefused:
+    return ClusterRefused(f"The Airflow Variable feature_store says {fault}. Next: correct it, then clear the run.")
 
 
 def _fault(setting: Mapping[str, Any], known: list[str]) -> str:
