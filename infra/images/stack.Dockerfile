@@ -21,8 +21,7 @@ COPY infra/local/__init__.py infra/local/setup.py infra/local/jars.py infra/loca
 COPY infra/local/cassandra/java infra/local/cassandra/java
 # The packages that pyproject.toml names, for its editable installation.
 RUN mkdir -p feature_store/sync feature_store/validation feature_store/views spark_jobs \
-    && python -m infra.local.setup \
-    && rm -rf /root/.cache
+    && python -m infra.local.setup
 
 FROM base
 # hadolint ignore=DL3008
