@@ -1,4 +1,4 @@
-"""The local AWS as a fixture, and moto's EMR as it was, for those who want that."""
+"""The local AWS and the roles of a deployment as fixtures, and moto's EMR as it was, for those who want that."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from moto.emr import models, urls
 
 from tests.unit.infra.aws.cloud import cloud
+from tests.unit.infra.aws.identities import who
 
-__all__ = ["cloud"]
+__all__ = ["cloud", "who"]
 
 OF_MOTO = models.Cluster, models.emr_backends.backend, dict(urls.url_paths)
 
