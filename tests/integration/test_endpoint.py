@@ -9,9 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from feature_store.endpoint import Endpoint, Login, open_session
 from infra.local.settings import HOST, REGION
 from tests.integration.conftest import RunningCassandra
+
+pytestmark = pytest.mark.integration
 
 SIGNED_IN_BYTES = 6_000  # TLS and signing in take fewer; what says which tables there are takes more
 SECONDS = 3.0  # more than the driver waits unless told otherwise

@@ -1,4 +1,4 @@
-"""What `make lint` looks at: every shell script there is; and that shellcheck finds what is wrong in one."""
+"""What is looked at: by `make lint` every shell script there is; by `make test-unit` and its like every test."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def scripts() -> set[Path]:
     listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
     files = [ROOT / name for name in listed if name and (ROOT / name).is_file()]
     return {file for file in files if re.match(rb"#!\S*(/|env )(ba|da)?sh\b", file.open("rb").readline())}
+
+
+def test_every_test_is_of_a_kind() -> None:
+    """Or `make test-unit`, `test-integration` and `test-e2e` would leave it out."""
+    for kind in ("unit", "integration", "e2e"):
+        files = list((ROOT / "tests" / kind).rglob("test_*.py"))
+        assert files
+        assert [file for file in files if f"pytest.mark.{kind}" not in file.read_text()] == []
 
 
 def test_every_shell_script_is_checked() -> None:

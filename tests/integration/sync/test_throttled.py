@@ -55,20 +55,31 @@ def used_up(done: Mapping[str, Any], capacity: float) -> bool:
     return done["requests_refused"] < 0.05 * rows and done["seconds_writing"] < (rows - capacity) / capacity / 0.95
 
 
+def uses_up(capacity: float, sync: Callable[[int], Mapping[str, Any]]) -> None:
+    """Try a sync, by the number of the try, until one has used up what there is."""
+    tries: list[Mapping[str, Any]] = []
+    while not (tries and used_up(tries[-1], capacity)):
+        assert len(tries) < TRIES, tries
+        tries.append(sync(len(tries)))
+
+
 @pytest.mark.parametrize("capacity", [100, 400])
 def test_throttled_it_takes_what_there_is(throttled: Capacity, slow: Store, capacity: int) -> None:
-    rows, tries = 20 * capacity, []
+    rows = 20 * capacity
     throttled.set(wcu=capacity)
-    while len(tries) < TRIES and not any(used_up(done, capacity) for done in tries):
-        slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)], seed=len(tries)))
+
+    def sync(number: int) -> Mapping[str, Any]:
+        slow.lake.put(features([f"H{number}" for number in range(rows)], [day(0)], seed=number))
         before = slow.online.counted()
-        tries.append(done := slow.sync(str(day(0))))
+        done = slow.sync(str(day(0)))
         after = slow.online.counted()
         counted = [after[what] - before[what] for what in ("writes", "writes_refused", "written_units")]
         assert counted == [rows, done["requests_refused"], rows]
         assert done["write_units"] == done["rows_online"] == rows
         slow.equal([day(0)])
-    assert any(used_up(done, capacity) for done in tries), tries
+        return done
+
+    uses_up(capacity, sync)
 
 
 @pytest.mark.parametrize(("first", "then"), [(100, 300), (300, 100)])
@@ -103,13 +114,16 @@ def test_it_follows_a_capacity_that_changes(throttled: Capacity, slow: Store, fi
 def test_one_entity_is_written_as_fast_as_a_partition_takes_it(throttled: Capacity, slow: Store) -> None:
     """However much the table takes. A partition takes 1,000 units a second; less here, to ask little of a machine."""
     throttled.set(wcu=4000, partition_wcu=200)
-    days, tries = [day(number) for number in range(-2400, 0)], []
-    while len(tries) < TRIES and not any(used_up(done, 200) for done in tries):
-        slow.lake.put(features(["A"], days, seed=len(tries)))
-        tries.append(slow.sync(f"{days[0]}..{days[-1]}"))
-        assert tries[-1]["rows_online"] == 2400
+    days = [day(number) for number in range(-2400, 0)]
+
+    def sync(number: int) -> Mapping[str, Any]:
+        slow.lake.put(features(["A"], days, seed=number))
+        done = slow.sync(f"{days[0]}..{days[-1]}")
+        assert done["rows_online"] == 2400
         slow.equal(days)
-    assert any(used_up(done, 200) for done in tries), tries
+        return done
+
+    uses_up(200, sync)
 
 
 def test_a_table_that_takes_nothing_is_given_up(
