@@ -1,6 +1,7 @@
 """What the DAGs, the pages in Airflow and the clusters ask of AWS: no more than what was reviewed.
 
-GOLDEN_REWRITE=1 adds what is new to the list. tests/unit/infra/aws/test_recorded_calls.py compares that with the policies.
+GOLDEN_REWRITE=1 adds what is new to the list. tests/unit/infra/aws/test_recorded_calls.py compares
+that with the policies.
 """
 
 from __future__ import annotations
