@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from feature_store.view import Column, FeatureView
@@ -75,9 +75,10 @@ def no_time_to_live(keyspace: str, table: str) -> str:
     return f'ALTER TABLE "{keyspace}"."{table}" WITH default_time_to_live = 0'
 
 
-def latest(view: FeatureView, keyspace: str) -> str:
-    """Render the query of an entity's newest row, with the entity as its only parameter."""
-    return f'{_select(view, keyspace, view.name)} WHERE "{view.entity}" = ? LIMIT 1'
+def latest(view: FeatureView, keyspace: str, columns: Sequence[str]) -> str:
+    """Render the query of columns of an entity's newest row, with the entity as its only parameter."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    return f'SELECT {names} FROM "{keyspace}"."{view.name}" WHERE "{view.entity}" = ? LIMIT 1'  # noqa: S608 - no values
 
 
 def select_days(view: FeatureView, keyspace: str, table: str) -> str:
@@ -110,7 +111,7 @@ def sent(view: FeatureView, name: str) -> list[str]:
         add_columns(view.columns[len(view.keys) :], name, view.name),
         no_time_to_live(name, view.name),
         *(SELECT_KEYSPACE, SELECT_STATUS, SELECT_COLUMNS, SELECT_OPTIONS),
-        latest(view, name),
+        latest(view, name, [column.name for column in view.columns]),
         *(each(view, name, view.name) for each in (select_days, select_tokens, insert, delete)),
     ]
 

@@ -52,7 +52,10 @@ COMPUTING |= {
 # Those that talk to the online store.
 ONLINE = {
     "endpoint",
-    "online",
+    "answers",
+    "connection",
+    "prometheus",
+    "reader",
     "online_schema",
     "online_table",
     "requests",

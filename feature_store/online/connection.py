@@ -1,27 +1,23 @@
-"""Read features online, from Amazon Keyspaces or anything that speaks its protocol."""
+"""Connections to the online store, and what is read by them."""
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 # The driver ships no types.
 from cassandra.cluster import Session  # type: ignore[import-untyped]
-from cassandra.util import Date  # type: ignore[import-untyped]
 
-from feature_store import cql, cql_lint
-from feature_store.endpoint import DRIVER_ERRORS, Endpoint, Login, OnlineError, open_session
+from feature_store import cql
+from feature_store.endpoint import Endpoint, Login, open_session
 from feature_store.energy import ENERGY
+from feature_store.online.answers import Value
+from feature_store.online.reader import Options, Reader
 from feature_store.view import FeatureView
 
-__all__ = ["Connection", "Endpoint", "OnlineError", "connect"]
-
 KEYSPACE = cql.KEYSPACE
-
-Value = str | dt.date | int | float | None
+READ_ALL = Options()
 
 
 class Connection:
@@ -31,7 +27,7 @@ class Connection:
         """Wrap a driver's session whose rows are dicts; the tables are those of the keyspace."""
         self.session = session
         self._keyspace = keyspace
-        self._latest: dict[str, object] = {}
+        self._readers: dict[str, Reader] = {}
 
     def __enter__(self) -> Self:
         """Use until the end of the block."""
@@ -54,23 +50,34 @@ class Connection:
         """
         return cls(open_session(Endpoint.from_environment()))
 
+    def reader(
+        self,
+        view: FeatureView = ENERGY,
+        options: Options = READ_ALL,
+    ) -> Reader:
+        """Make what reads a view's newest features; one is made for all reads of its kind.
+
+        Args:
+            view: whose features.
+            options: how to read them.
+
+        Raises:
+            UnknownFeatureError: the view lacks a feature that is asked for.
+            ValueError: an option is out of its bounds.
+            OnlineError: the view's table is not there, or can't be asked.
+        """
+        return Reader(self.session, view, self._keyspace, options)
+
     def latest(self, entity: str, view: FeatureView = ENERGY) -> dict[str, Value] | None:
         """Read the newest row of an entity: column name to value, in the view's order; None if it has none.
 
-        One row is asked for and one row is a page: without the page size Keyspaces reads, and bills, up to a megabyte.
-
         Raises:
-            OnlineError: the read failed or timed out.
+            OnlineError: as Reader.get.
         """
-        try:
-            if view.name not in self._latest:
-                prepared = self.session.prepare(cql_lint.checked(cql.latest(view, self._keyspace)))
-                prepared.fetch_size = 1
-                self._latest[view.name] = prepared
-            row = self.session.execute(self._latest[view.name], (entity,)).one()
-        except DRIVER_ERRORS as error:
-            raise OnlineError(f"The latest {view.name} of {entity!r} can't be read: {error}") from error
-        return _typed(row) if row else None
+        if view.name not in self._readers:
+            self._readers[view.name] = self.reader(view)
+        answer = self._readers[view.name].get(entity)
+        return None if answer.day is None else {view.entity: entity, view.day: answer.day, **answer.features}
 
     def close(self) -> None:
         """End the session and its connections."""
@@ -95,8 +102,3 @@ def connect(  # noqa: PLR0913 - all by name, and each from another place
         OnlineError: no connection; the message says why.
     """
     return Connection(open_session(Endpoint(host, port, ca, region, Login(username, password))), keyspace)
-
-
-def _typed(row: Mapping[str, object]) -> dict[str, Value]:
-    """The driver's own date class becomes Python's."""
-    return {name: value.date() if isinstance(value, Date) else value for name, value in row.items()}  # type: ignore[misc]  # the driver's values are untyped

@@ -1,0 +1,67 @@
+"""What a read of features gives: an answer that says of which day it is, or an error that says what to do about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from feature_store.endpoint import OnlineError
+
+Value = str | dt.date | int | float | None
+
+
+class State(Enum):
+    """How an answer is to be taken."""
+
+    FOUND = "found"
+    STALE = "stale"  # older than the reader's `max_age`
+    MISSING = "missing"  # the entity has no row online
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The newest features of one entity.
+
+    Attributes:
+        entity: who was asked for.
+        state: whether they are there, and fresh.
+        day: the day that they are of, which they see as their last one; None if there are none.
+        age: days from that day to today, in UTC; None if there are none. Yesterday's features are of age 1.
+        features: by name, in the order that was asked for; a null is None. Empty if there are none.
+    """
+
+    entity: str
+    state: State
+    day: dt.date | None = None
+    age: int | None = None
+    features: Mapping[str, Value] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Value:
+        """Give one feature; KeyError if it was not asked for, or is not there."""
+        return self.features[name]
+
+
+class UnknownFeatureError(OnlineError):
+    """The view has no feature of that name."""
+
+
+class StaleError(OnlineError):
+    """The newest features are older than the reader takes."""
+
+
+class ThrottledError(OnlineError):
+    """The table refused the read for want of capacity, until the deadline: ask less often, or give it more."""
+
+
+class UnreachableError(OnlineError):
+    """No server could be asked until the deadline."""
+
+
+class DeadlineError(OnlineError):
+    """A server was asked, and did not answer until the deadline."""
+
+
+class UnreadableError(OnlineError):
+    """What is in the row is no row of the view: it can't be decoded, or is of a day that is not over."""

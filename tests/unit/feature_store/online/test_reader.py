@@ -1,0 +1,290 @@
+"""Reads by a session that answers as it is told: answers, errors, tries and deadlines, of each way to read alike."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cassandra import InvalidRequest, OperationTimedOut, ReadTimeout, Unavailable
+from cassandra.cluster import ExecutionProfile, NoHostAvailable
+from cassandra.connection import ConnectionShutdown
+from cassandra.util import Date
+
+from feature_store import online
+from feature_store.energy import ENERGY
+from feature_store.online import Answer, Options, Reader, State
+
+pytestmark = pytest.mark.unit
+
+TODAY = dt.date(2014, 3, 1)
+THROTTLED = ReadTimeout("out of capacity", consistency=6, required_responses=2, received_responses=0)
+Reply = list[Any] | Exception | None  # rows, an error, or no answer
+
+
+class Future:
+    """A ResponseFuture that has its outcome from the beginning, or hears of it in a thread of its own."""
+
+    def __init__(self, reply: Reply, timeout: float) -> None:
+        self._reply, self._timeout = reply, timeout
+
+    def outcome(self) -> Reply:
+        if self._reply is None:
+            time.sleep(self._timeout)  # as the driver does it
+            return OperationTimedOut()
+        return self._reply
+
+    def result(self) -> Any:
+        outcome = self.outcome()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return SimpleNamespace(current_rows=outcome)
+
+    def add_callbacks(self, callback: Callable[[Any], None], errback: Callable[[Exception], None]) -> None:
+        def settle() -> None:
+            outcome = self.outcome()
+            (errback if isinstance(outcome, Exception) else callback)(outcome)  # type: ignore[arg-type]
+
+        threading.Thread(target=settle, daemon=True).start()
+
+
+@dataclass
+class Server:
+    """A session. Of each entity what it answers, one after the other; the last for ever."""
+
+    replies: Mapping[str, list[Reply]]
+    asked: list[str] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+    statement: Any = None
+    under_way: int = 0
+    most: int = 0
+
+    def execution_profile_clone_update(self, _: Any, **changes: Any) -> ExecutionProfile:
+        return ExecutionProfile(**changes)
+
+    def prepare(self, statement: str) -> Any:
+        self.statement = SimpleNamespace(text=statement, fetch_size=None)
+        return self.statement
+
+    def execute_async(
+        self, statement: Any, parameters: tuple[str], *, execution_profile: ExecutionProfile, timeout: float
+    ) -> Future:
+        assert statement.fetch_size == 1
+        assert execution_profile.row_factory(["a"], [(1,)]) == [(1,)]
+        (entity,) = parameters
+        replies = self.replies.get(entity, [[]])
+        reply = replies[min(self.asked.count(entity), len(replies) - 1)]
+        self.asked.append(entity)
+        self.timeouts.append(timeout)
+        return Future(reply, timeout)
+
+
+def row(day: str, *values: Any) -> list[Any]:
+    return [(Date(day), *values)]
+
+
+def reader(server: Server, **options: Any) -> Reader:
+    options = {"features": ("energy_sum", "energy_sum_1yr"), "deadline": 0.5, **options}
+    return Reader(server, ENERGY, "feature_store", Options(**options), lambda: TODAY)  # type: ignore[arg-type]
+
+
+def _get(of: Reader, entity: str) -> Answer:
+    return of.get(entity)
+
+
+def _one_of_many(of: Reader, entity: str) -> Answer:
+    (answer,) = of.get_many([entity])
+    return answer
+
+
+def _aget(of: Reader, entity: str) -> Answer:
+    return asyncio.run(of.aget(entity))
+
+
+def _one_of_many_awaited(of: Reader, entity: str) -> Answer:
+    (answer,) = asyncio.run(of.aget_many([entity]))
+    return answer
+
+
+@pytest.fixture(params=[_get, _one_of_many, _aget, _one_of_many_awaited], ids=lambda way: way.__name__)
+def read(request: pytest.FixtureRequest) -> Callable[[Reader, str], Answer]:
+    way: Callable[[Reader, str], Answer] = request.param
+    return way
+
+
+Read = Callable[[Reader, str], Answer]
+
+
+class TestAnswers:
+    def test_the_day_and_the_features_that_were_asked_for(self, read: Read) -> None:
+        server = Server({"A": [row("2014-02-27", 1.5, None)]})
+        answer = read(reader(server), "A")
+        assert answer == Answer("A", State.FOUND, dt.date(2014, 2, 27), 2, {"energy_sum": 1.5, "energy_sum_1yr": None})
+        assert answer["energy_sum"] == 1.5
+        assert server.statement.text == (
+            'SELECT "day_date", "energy_sum", "energy_sum_1yr" FROM "feature_store"."energy_data_features" '
+            'WHERE "id" = ? LIMIT 1'
+        )
+
+    def test_who_is_not_there(self, read: Read) -> None:
+        answer = read(reader(Server({})), "nobody")
+        assert answer == Answer("nobody", State.MISSING)
+        with pytest.raises(KeyError):
+            answer["energy_sum"]
+
+    @pytest.mark.parametrize(("day", "state"), [("2014-02-27", State.FOUND), ("2014-02-26", State.STALE)])
+    def test_what_is_older_than_it_may_be_is_marked(self, read: Read, day: str, state: State) -> None:
+        answer = read(reader(Server({"A": [row(day, 1.0, 2.0)]}), max_age=2), "A")
+        assert answer.state is state
+        assert answer.features
+
+    def test_or_refused(self, read: Read) -> None:
+        of = reader(Server({"A": [row("2014-02-26", 1.0, 2.0)]}), max_age=2, refuse_stale=True)
+        with pytest.raises(
+            online.StaleError, match=r"energy_data_features of 'A' are of 2014-02-26, 3 days ago: more th"
+        ):
+            read(of, "A")
+
+    @pytest.mark.parametrize(
+        ("day", "said"),
+        [("2014-03-02", "is of 2014-03-02, a day that is not over"), (2**31, "is unreadable: ")],
+    )
+    def test_a_row_that_can_not_be(self, read: Read, day: Any, said: str) -> None:
+        with pytest.raises(online.UnreadableError, match=said):
+            read(reader(Server({"A": [[(Date(day), 1.0, 2.0)]]})), "A")
+
+    def test_all_features_of_the_view_unless_some_are_named(self) -> None:
+        of = reader(Server({}), features=None)
+        assert of.features == tuple(column.name for column in ENERGY.columns[2:])
+
+    def test_many_in_their_order_each_asked_for_once(self) -> None:
+        server = Server({name: [row("2014-02-28", value, 0.0)] for value, name in enumerate("ABC")})
+        of = reader(server, concurrency=2)
+        for answers in (of.get_many(["C", "A", "nobody", "C"]), asyncio.run(of.aget_many(["C", "A", "nobody", "C"]))):
+            assert [answer.entity for answer in answers] == ["C", "A", "nobody", "C"]
+            assert [answer.features.get("energy_sum") for answer in answers] == [2, 0, None, 2]
+        assert sorted(server.asked) == sorted(["C", "A", "nobody"] * 2)
+        assert of.get_many([]) == []
+        assert asyncio.run(of.aget_many([])) == []
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "passing",
+        [
+            THROTTLED,
+            Unavailable("none"),
+            NoHostAvailable("none", {}),
+            ConnectionShutdown("closed"),
+            OperationTimedOut(),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_what_passes_is_tried_again(self, read: Read, passing: Exception) -> None:
+        server = Server({"A": [passing, passing, row("2014-02-28", 1.0, 2.0)]})
+        assert read(reader(server), "A").state is State.FOUND
+        assert server.asked == ["A"] * 3
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (THROTTLED, online.ThrottledError),
+            (NoHostAvailable("none", {}), online.UnreachableError),
+            (ConnectionShutdown("closed"), online.UnreachableError),
+            (None, online.DeadlineError),
+        ],
+        ids=lambda each: getattr(each, "__name__", type(each).__name__),
+    )
+    def test_until_the_deadline(self, read: Read, error: Reply, kind: type[Exception]) -> None:
+        server = Server({"A": [error]})
+        began = time.monotonic()
+        with pytest.raises(
+            kind, match=r"The latest energy_data_features of 'A' can't be read within 0.5 s, in \d+ tries"
+        ):
+            read(reader(server), "A")
+        assert len(server.asked) > 1
+        assert time.monotonic() - began < 5  # a busy machine's, not the deadline's
+        assert max(server.timeouts) <= 0.25  # one that is never answered leaves time for another
+
+    def test_another_error_is_none_to_wait_for(self, read: Read) -> None:
+        server = Server({"A": [InvalidRequest("no such table")]})
+        with pytest.raises(online.OnlineError, match=r"'A' can't be read: .*no such table"):
+            read(reader(server), "A")
+        assert server.asked == ["A"]
+
+    def test_one_that_fails_of_many(self) -> None:
+        server = Server({"A": [row("2014-02-28", 1.0, 2.0)], "B": [THROTTLED]})
+        for call in (lambda of: of.get_many("AB"), lambda of: asyncio.run(of.aget_many("AB"))):
+            with pytest.raises(online.ThrottledError, match="of 'B'"):
+                call(reader(server))
+
+    def test_an_entity_that_is_no_text(self, read: Read) -> None:
+        with pytest.raises(TypeError, match="An entity of energy_data_features is a text, not 7"):
+            read(reader(Server({})), 7)  # type: ignore[arg-type]
+
+    def test_what_a_caller_has_cancelled(self) -> None:
+        async def cancelled() -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader(Server({"A": [None]})).aget("A"), 0.05)
+            await asyncio.sleep(0.5)  # the answer that comes too late is nobody's
+
+        asyncio.run(cancelled(), debug=True)
+
+
+class TestOptions:
+    @pytest.mark.parametrize("features", [("energy_summ",), ()])
+    def test_a_feature_that_there_is_not(self, features: tuple[str, ...]) -> None:
+        with pytest.raises(
+            online.UnknownFeatureError, match=r"energy_data_features has no feature .*: it has energy_med"
+        ):
+            reader(Server({}), features=features)
+
+    @pytest.mark.parametrize(("name", "value"), [("deadline", 0), ("concurrency", 0), ("max_age", -1)])
+    def test_one_out_of_its_bounds(self, name: str, value: int) -> None:
+        with pytest.raises(ValueError, match=f"{name} is {value}"):
+            reader(Server({}), **{name: value})
+
+    def test_how_many_replicas_have_to_agree(self) -> None:
+        levels = []
+
+        class Noting(Server):
+            def execution_profile_clone_update(self, _: Any, **changes: Any) -> ExecutionProfile:
+                levels.append(changes["consistency_level"])
+                return super().execution_profile_clone_update(_, **changes)
+
+        for strong in (True, False):
+            reader(Noting({}), strong=strong)
+        assert levels == [6, 10]  # LOCAL_QUORUM, LOCAL_ONE
+
+
+@dataclass
+class Heard:
+    answers: list[Answer] = field(default_factory=list)
+    calls: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def answered(self, view: str, answer: Answer) -> None:
+        assert view == ENERGY.name
+        self.answers.append(answer)
+
+    def called(self, view: str, call: str, seconds: float, error: online.OnlineError | None) -> None:
+        assert seconds >= 0
+        self.calls.append((view, call, type(error).__name__))
+
+
+def test_an_observer_hears_of_everything() -> None:
+    heard = Heard()
+    server = Server({"A": [row("2014-02-28", 1.0, 2.0)], "B": [InvalidRequest("no")]})
+    of = reader(server, observer=heard)
+    of.get("A")
+    of.get_many(["A", "nobody"])
+    with pytest.raises(online.OnlineError):
+        of.get("B")
+    assert [answer.state for answer in heard.answers] == [State.FOUND, State.FOUND, State.MISSING]
+    view = ENERGY.name
+    assert heard.calls == [(view, "get", "NoneType"), (view, "get_many", "NoneType"), (view, "get", "OnlineError")]
