@@ -55,7 +55,9 @@ def rows(values: Mapping[Key, float | None], of: FeatureView = USE) -> pa.Table:
     made = []
     for (entity, when), value in values.items():
         numbers = (value, None if value is None else value * 10)
-        made.append({"id": entity, "day_date": when, **dict(zip([c.name for c in of.columns[2:]], numbers, strict=True))})
+        made.append(
+            {"id": entity, "day_date": when, **dict(zip([c.name for c in of.columns[2:]], numbers, strict=True))}
+        )
     return pa.Table.from_pylist(made, schema(of.columns))
 
 
