@@ -54,27 +54,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     of.add_argument("--every", type=_argument(_number), metavar="N", help="only every so many days (default: each)")
     of.add_argument("--entity", metavar="COLUMN", help="of the events' entities (default: the view's key)")
     of.add_argument("--time", metavar="COLUMN", help="of the events' dates or moments (default: event_time)")
-    what = parser.add_argument_group("what an event may know")
-    what.add_argument("--zone", metavar="NAME", help="time zone of the features' days (default: UTC)")
-    what.add_argument(
+    known = parser.add_argument_group("what an event may know")
+    known.add_argument("--zone", metavar="NAME", help="time zone of the features' days (default: UTC)")
+    known.add_argument(
         "--lag",
         type=_argument(_hours),
         metavar="HOURS",
         help="after the end of a day until its row is there (default: 0)",
     )
-    what.add_argument(
+    known.add_argument(
         "--max-age", type=_argument(_number), metavar="DAYS", help="between a row and the event (default: any)"
     )
-    what.add_argument(
+    known.add_argument(
         "--known-on",
         type=_argument(parse_day),
         metavar="YYYY-MM-DD",
         help="take the tables as they were at the end of that day (UTC)",
     )
-    what.add_argument(
+    known.add_argument(
         "--as-known", action="store_true", help="take for each event the tables as they were just before it"
     )
-    what.add_argument(
+    known.add_argument(
         "--version",
         type=_argument(_version),
         action="append",
@@ -82,7 +82,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="VIEW=N",
         help="of the view's table (default: the newest)",
     )
-    what.add_argument("--held-back", action="store_true", help="take days, too, that validation holds back")
+    known.add_argument("--held-back", action="store_true", help="take days, too, that validation holds back")
     parser.add_argument("--full-names", action="store_true", help="call every feature VIEW__FEATURE")
     parser.add_argument("--rebuild", metavar="URI", help="a training set to make again, from the record in its file")
 

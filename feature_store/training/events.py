@@ -81,7 +81,7 @@ def _read(given: Given, entity: str) -> pa.Table:
         # pandas says itself what its index is, and that is no column.
         return pa.Table.from_pandas(given, preserve_index=False) if hasattr(given, "iloc") else pa.table(given)
     except (OSError, ValueError, TypeError) as error:  # Arrow's own derive from these
-        name = given if isinstance(given, str | os.PathLike) else f"a {type(given).__name__}"
+        name = given if isinstance(given, str | os.PathLike) else f"an object of type {type(given).__name__}"
         raise EventsError(
             f"the events can't be read from {name}: {(str(error) or repr(error)).splitlines()[0]}"
         ) from error
