@@ -1,7 +1,8 @@
 """The newest row of features that each event knows: ASOF JOIN in DuckDB, over the files that delta-rs names.
 
-Only keys go through the ASOF JOIN, and the features of the keys that it finds are fetched after it: it holds its right
-side in order, which of keys alone is a tenth of what whole rows take.
+Only keys go through the ASOF JOIN, and the features of the keys that it finds are fetched after it: it sorts its right
+side and holds it, and two columns are less than all of a view's. Rows that share a key come out as several, too, where
+an ASOF JOIN of whole rows would take any of them.
 """
 
 from __future__ import annotations
