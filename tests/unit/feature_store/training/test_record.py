@@ -288,3 +288,14 @@ def test_a_moment_of_a_zone_is_one_of_utc(tmp_path: Path) -> None:
     for when, known in ((moment(2, 8), 0.0), (moment(2, 9), 1.0), (day(1), 0.0), (day(0), None), (day(2), 1.0)):
         made = training_set(events(("A", when)), [Asked(USE, uri)], tokyo).table
         assert made["used"].to_pylist() == [known], when
+
+
+def test_as_known_by_a_clock_that_went_back(tmp_path: Path) -> None:
+    """The second version was never the newest of its moment: the third says that it was made before it."""
+    path = tmp_path / "usage"
+    for version, number in enumerate((1, 5, 3)):
+        uri = write(path, {("A", day(0)): float(version)})
+        committed_on(path, version, moment(number).replace(tzinfo=dt.UTC))
+    for number, known in ((0, None), (1, 0.0), (3, 2.0), (4, 2.0), (6, 2.0)):
+        made = training_set(events(("A", moment(number, 12))), [Asked(USE, uri)], Options(as_known=True)).table
+        assert made["used"].to_pylist() == [known], number
