@@ -29,8 +29,9 @@ from feature_store.validation.sql import date, quoted
 from feature_store.view import Column
 
 MEMORY = "50%"  # of the machine's, as validation takes; the rest is spilled
-# Of each view, beside its features: the day of the row that was found, and how many days before the event's that is.
-DAY, AGE = Column("day", Type.DATE), Column("age", Type.INT)
+# Beside a view's features: the event's place, the day of the row that was found, and how many days before the event's
+# that is. They begin with _, as no name of a declaration does.
+PLACE, DAY, AGE = Column("_n", Type.BIGINT), Column("_day", Type.DATE), Column("_age", Type.INT)
 
 
 class RepeatedKeyError(TrainingError):
@@ -71,15 +72,15 @@ def found(
         "all_events",
         pa.table(
             {
-                "n": pa.array(np.arange(len(events.days))),
-                "entity": events.entities,
-                "event_day": _dates(events.days),
-                "latest": _dates(events.limits),
-                "place": pa.array(places),
+                "_n": pa.array(np.arange(len(events.days))),
+                "_entity": events.entities,
+                "_event_day": _dates(events.days),
+                "_latest": _dates(events.limits),
+                "_version": pa.array(places),
             }
         ),
     )
-    made = schema([Column("n", Type.BIGINT), DAY, AGE, *view.features]).empty_table()
+    made = schema([PLACE, DAY, AGE, *view.features]).empty_table()
     for place, table in enumerate(tables):
         mine = np.flatnonzero(places == place)
         if not len(mine):
@@ -108,36 +109,36 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
     known = f"{day} <= {date(days.end)}"
     if view.held_back:
         known += f" AND {day} NOT IN ({', '.join(map(date, view.held_back))})"
-    young = "" if max_age is None else f"AND event_day - found.day <= {max_age}"
+    young = "" if max_age is None else f"AND _event_day - _day <= {max_age}"
     features = ", ".join(f"taken.{quoted(column.name)}" for column in view.features)
     of_rows = ", ".join(quoted(column.name) for column in (*view.keys, *view.features))
     sql = f"""
         WITH found AS (
-            SELECT n, e.entity, event_day, k.{day} AS day
-            FROM (SELECT * FROM all_events WHERE place = {place}) AS e
+            SELECT _n, _entity, _event_day, k.{day} AS _day
+            FROM (SELECT * FROM all_events WHERE _version = {place}) AS e
             ASOF JOIN (SELECT {entity}, {day} FROM keys_in WHERE {known}) AS k
-            ON e.entity = k.{entity} AND e.latest >= k.{day}
+            ON _entity = k.{entity} AND _latest >= k.{day}
         )
-        SELECT n, found.day AS day, event_day - found.day AS age, {features}
+        SELECT _n, _day, _event_day - _day AS _age, {features}
         FROM found
         LEFT JOIN (SELECT {of_rows} FROM rows_in WHERE {known} AND {day} >= {date(days.start)}) AS taken
-        ON found.entity = taken.{entity} AND found.day = taken.{day} {young}
+        ON _entity = taken.{entity} AND _day = taken.{day} {young}
     """
     try:
         made: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
         raise _unreadable(table, keys, error) from error
-    twice = made.num_rows - pc.count_distinct(made["n"]).as_py()
+    twice = made.num_rows - pc.count_distinct(made[PLACE.name]).as_py()
     if twice:
         raise RepeatedKeyError(f"{_twice(connection, made, view, table)}, which {twice} rows of the set would need")
-    wanted = schema([Column("n", Type.BIGINT), DAY, AGE, *view.features])
+    wanted = schema([PLACE, DAY, AGE, *view.features])
     return pa.table([made[place] for place in range(made.num_columns)], wanted.names).cast(wanted)
 
 
 def _twice(connection: duckdb.DuckDBPyConnection, made: pa.Table, view: ViewRecord, table: Table) -> str:
-    connection.register("made", made.select(["n", "day"]))
-    joined = "SELECT entity, day FROM made JOIN all_events USING (n)"
-    sql = f"{joined} GROUP BY n, entity, day HAVING count(*) > 1 ORDER BY ALL"
+    connection.register("made", made.select([PLACE.name, DAY.name]))
+    joined = "SELECT _entity, _day FROM made JOIN all_events USING (_n)"
+    sql = f"{joined} GROUP BY _n, _entity, _day HAVING count(*) > 1 ORDER BY ALL"
     first: Any = connection.execute(sql).fetchone()
     entity, day = view.keys
     key = f"{entity.name} {first[0]!r}, {day.name} {first[1]}"
@@ -147,8 +148,8 @@ def _twice(connection: duckdb.DuckDBPyConnection, made: pa.Table, view: ViewReco
 def _in_order(rows: pa.Table, count: int) -> pa.Table:
     """One row an event: null where none was found."""
     places = np.full(count, -1, np.int64)
-    places[rows["n"].to_numpy()] = np.arange(rows.num_rows)
-    return rows.drop_columns(["n"]).take(pa.array(places, mask=places < 0))
+    places[rows[PLACE.name].to_numpy()] = np.arange(rows.num_rows)
+    return rows.drop_columns([PLACE.name]).take(pa.array(places, mask=places < 0))
 
 
 def entities(connection: duckdb.DuckDBPyConnection, view: ViewRecord, table: Table, until: DayRange) -> pa.Array:

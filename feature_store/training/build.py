@@ -168,7 +168,9 @@ def _made(connection: duckdb.DuckDBPyConnection, record: Record, events: pa.Tabl
     columns = {name: events[name] for name in events.column_names}
     for name, column in _features(rows, events.column_names, options):
         if name in columns:
-            raise OptionsError(f"two columns of the set would be called {name}: rename the events' own")
+            raise OptionsError(
+                f"two columns of the set would be called {name}: rename the events' own, or leave it out"
+            )
         columns[name] = column
     table = pa.table(columns).combine_chunks()
     return TrainingSet(table, replace(record, rows=table.num_rows, digest=digest(table)))
@@ -183,7 +185,7 @@ def _features(
     for view, table in rows.items():
         for name in table.column_names:
             full = options.full_names or name in own or count[name] > 1
-            yield f"{view}{JOINT}{name}" if full else name, table[name]
+            yield f"{view}{JOINT}{name.lstrip('_')}" if full else name, table[name]
 
 
 def _seen(tables: Iterable[pa.Table], options: Options) -> pa.ChunkedArray:

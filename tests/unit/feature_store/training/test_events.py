@@ -146,7 +146,7 @@ def test_views_that_do_not_go_together(uri: str) -> None:
         training_set(of, [Asked(USE, uri), Asked(USE, uri)])
     with pytest.raises(OptionsError, match="every 0 days: it takes a whole number from 1"):
         training_set_by_day(DayRange(day(0), day(1)), [Asked(USE, uri)], every=0)
-    with pytest.raises(OptionsError, match="two columns of the set would be called usage__day: rename"):
+    with pytest.raises(OptionsError, match="two columns of the set would be called usage__day: rename the events' own"):
         training_set(events(("007", day(1)), usage__day=[1]), [Asked(USE, uri)])
     with pytest.raises(TableError, match="a version of usage is given, and what was known then is another"):
         training_set(of, [Asked(USE, uri, version=0)], Options(as_known=True))

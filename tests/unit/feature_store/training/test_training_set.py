@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import zoneinfo
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
-from feature_store.training import Asked, Options, build, digest, training_set, training_set_by_day
+from feature_store.training import Asked, Options, OptionsError, build, digest, training_set, training_set_by_day
 from feature_store.training import events as of_events
+from feature_store.view import Aggregation, Function, Measure
 from tests.unit.feature_store.training.tables import (
     OTHER,
     USE,
@@ -185,6 +189,28 @@ def test_several_views_and_names_that_clash(tmp_path: Path) -> None:
     assert full.column_names[3:7] == ["usage__day", "usage__age", "usage__used", "usage__total_7days"]
     one = training_set(given_, [Asked(OTHER, other, features=("used",))]).table
     assert one.column_names[3:] == ["other__day", "other__age", "used"]
+
+
+def test_features_may_be_called_as_anything_of_ours(tmp_path: Path) -> None:
+    names = ("n", "day", "age", "entity", "event_day", "latest", "found", "taken", "e", "k")
+    source = dataclasses.replace(USE.source, landed_day="on", measures=tuple(map(Measure, names)))
+    view = dataclasses.replace(USE, source=source, aggregations=(Aggregation("total", Function.SUM, "n"),))
+    rows = {"id": ["A"], "day_date": [day(0)], **{name: [float(place)] for place, name in enumerate(names)}}
+    write_deltalake(tmp_path, pa.table(rows | {"total_7days": [9.0]}, schema(view.columns)))
+    made = training_set(events(("A", day(2))), [Asked(view, str(tmp_path))]).table
+    assert [made[name].to_pylist() for name in names] == [[float(place)] for place in range(len(names))]
+    assert (made["usage__day"].to_pylist(), made["usage__age"].to_pylist()) == ([day(0)], [2])
+    with pytest.raises(OptionsError, match="two columns of the set would be called usage__day"):
+        training_set(events(("A", day(2))), [Asked(view, str(tmp_path))], Options(full_names=True))
+
+
+@pytest.mark.parametrize("options", [Options(max_age=9), Options(zone=LONDON, as_known=True, lag=dt.timedelta(days=2))])
+def test_the_ends_of_the_calendar(tmp_path: Path, options: Options) -> None:
+    uri = write(tmp_path, {("A", dt.date.min): 1.0, ("A", dt.date.max): 2.0})
+    of = events(*(("A", when) for when in (dt.date.min, day(0), dt.date.max)))
+    made = training_set(of, [Asked(USE, uri)], options).table
+    expected = [dt.date.min, dt.date.min, dt.date.max] if options.max_age else [None, None, dt.date.min]
+    assert made["usage__day"].to_pylist() == expected
 
 
 def test_features_come_in_the_order_asked_for(tmp_path: Path) -> None:
