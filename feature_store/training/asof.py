@@ -128,21 +128,22 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
         made: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
         raise _unreadable(table, keys, error) from error
-    twice = made.num_rows - pc.count_distinct(made[PLACE.name]).as_py()
-    if twice:
-        raise RepeatedKeyError(f"{_twice(connection, made, view, table)}, which {twice} rows of the set would need")
+    if made.num_rows > pc.count_distinct(made[PLACE.name]).as_py():
+        key = _repeated(connection, made, view)
+        raise RepeatedKeyError(f"{table.uri} has several rows of {key} at version {table.version}")
     wanted = schema([PLACE, DAY, AGE, *view.features])
     return pa.table([made[place] for place in range(made.num_columns)], wanted.names).cast(wanted)
 
 
-def _twice(connection: duckdb.DuckDBPyConnection, made: pa.Table, view: ViewRecord, table: Table) -> str:
+def _repeated(connection: duckdb.DuckDBPyConnection, made: pa.Table, view: ViewRecord) -> str:
+    """Name the first key that has come out several times for an event."""
     connection.register("made", made.select([PLACE.name, DAY.name]))
     joined = "SELECT _entity, _day FROM made JOIN all_events USING (_n)"
-    sql = f"{joined} GROUP BY _n, _entity, _day HAVING count(*) > 1 ORDER BY ALL"
-    first: Any = connection.execute(sql).fetchone()
+    first: Any = connection.execute(
+        f"{joined} GROUP BY _n, _entity, _day HAVING count(*) > 1 ORDER BY _entity, _day"
+    ).fetchone()
     entity, day = view.keys
-    key = f"{entity.name} {first[0]!r}, {day.name} {first[1]}"
-    return f"{table.uri} has several rows of {key} at version {table.version}"
+    return f"{entity.name} {first[0]!r}, {day.name} {first[1]}"
 
 
 def _in_order(rows: pa.Table, count: int) -> pa.Table:
