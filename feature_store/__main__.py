@@ -1,6 +1,7 @@
 """The feature views that are declared, as a data scientist asks for them; and what a deployment of them costs.
 
-Exit status: 0 done; 1 diff found a difference; 2 bad arguments, a wrong declaration or no table to compare with.
+Exit status: 0 done; 1 diff found a difference, or a training set can't be rebuilt; 2 bad arguments, a wrong declaration
+or no table.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 
-from feature_store import bill, cql, describe, live_table, registry, table_schema
+from feature_store import bill, cql, describe, live_table, registry, table_schema, training_command
 from feature_store.calendar import DayRange, parse_day
 from feature_store.prices import PRICES, UnknownPriceError
 from feature_store.view import FeatureView, ViewError
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, command: Command, what: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
         made.set_defaults(command=command)
-        if name not in ("list", "cost"):
+        if name not in ("list", "cost", "training"):
             made.add_argument("name", metavar="NAME", help="of the view, as `list` shows it")
         return made
 
@@ -85,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         help="another price than --prices has",
     )
     bill_.add_argument("--prices", action="store_true", help="only list the prices, with dates and sources")
+    sets = add("training", training_command.run, "make a training set: for each event the features that it could know")
+    training_command.add(sets)
     return parser
 
 

@@ -62,16 +62,21 @@ def as_uri(uri: str) -> str:
 
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, in place of one that is there; OSError if that is not possible."""
+    write_bytes(uri, text.encode())
+
+
+def write_bytes(uri: str, content: bytes | pa.Buffer) -> None:
+    """Write a file as `write_text` does, of whatever is in it."""
     system, path = locate(uri)
     if system is not LOCAL:  # an object is there when all of it is
         with system.open_output_stream(path) as stream:
-            stream.write(text.encode())
+            stream.write(content)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{uuid4().hex}.part")  # its own: two that write at once must not meet
     try:
-        part.write_text(text)
+        part.write_bytes(content)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

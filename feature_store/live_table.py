@@ -6,11 +6,13 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 COMMIT = re.compile(r"(\d{20})\.json")  # Delta's protocol: one commit, one file of that number
 # delta-rs draws a tree of causes, in colour.
 BRANCH = re.compile(r"\s*\n\s*(?:\x1b\[\d*m|↳)*\s*")
+# What delta-rs says of a version that the log has no longer, or has not yet.
+NO_SUCH_VERSION = re.compile(r"No files in log segment|No table metadata or protocol|LogSegment end version")
 
 
 class LiveTableError(Exception):
@@ -53,30 +55,44 @@ def version_known_on(uri: str, day: dt.date) -> int:
         LiveTableError: the day is not over, there is no table, it was not there yet, or its log no longer goes back so
             far.
     """
+    if day >= dt.datetime.now(dt.UTC).date():
+        raise LiveTableError(f"{day} is not over yet (in UTC): nobody can say what will be known on it.")
+    over = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
+    committed = None
+    for version, committed in commits(uri):
+        if committed is not None and committed < over:
+            return version
+    since = f": the oldest commit in its log is of {committed:%Y-%m-%d %H:%M} UTC" if committed else ""
+    raise LiveTableError(f"{uri} has no version of {day} or before{since}.")
+
+
+def commits(uri: str) -> Iterator[tuple[int, dt.datetime | None]]:
+    """Go through a table's versions, the newest first, with the moments at which they were committed.
+
+    A moment is what the commit says itself, None if it says nothing. As far back as the log goes.
+
+    Args:
+        uri: a path, or s3://bucket/key.
+
+    Raises:
+        LiveTableError: there is no table, or its log can't be read.
+    """
     # Not at import: whoever only looks at a schema needs no Arrow.
     import pyarrow.fs  # type: ignore[import-untyped]  # noqa: PLC0415 - it has no types, nor are there stubs of its own
 
     from feature_store import files  # noqa: PLC0415
 
-    if day >= dt.datetime.now(dt.UTC).date():
-        raise LiveTableError(f"{day} is not over yet (in UTC): nobody can say what will be known on it.")
-    over = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
     try:
         system, path = files.locate(f"{uri.rstrip('/')}/_delta_log")
         found = system.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
-        commits = sorted((int(commit[1]), info) for info in found if (commit := COMMIT.fullmatch(info.base_name)))
-        committed = None
-        for version, info in reversed(commits):
-            with system.open_input_stream(info.path) as stream:
-                committed = _committed(stream.read().decode())
-            if committed is not None and committed < over:
-                return int(version)
+        there = sorted((int(commit[1]), info.path) for info in found if (commit := COMMIT.fullmatch(info.base_name)))
+        for version, file in reversed(there):
+            with system.open_input_stream(file) as stream:
+                yield version, _committed(stream.read().decode())
     except (OSError, ValueError) as error:
         raise LiveTableError(f"The log of {uri} can't be read: {_sentence(error)}") from error
-    if not commits:
+    if not there:
         raise LiveTableError(f"{uri} is not a Delta table.")
-    since = f": the oldest commit in its log is of {committed:%Y-%m-%d %H:%M} UTC" if committed else ""
-    raise LiveTableError(f"{uri} has no version of {day} or before{since}.")
 
 
 def _committed(log: str) -> dt.datetime | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 WAS = "was_"  # before the name of a column: what it held
-
-
-# What delta-rs says of a version that the log has no longer, or has not yet.
-NO_SUCH_VERSION = re.compile(r"No files in log segment|No table metadata or protocol|LogSegment end version")
 
 
 class FeaturesError(Exception):
@@ -108,7 +103,7 @@ class Features:
         except (DeltaError, OSError, ValueError) as error:
             if version is None:
                 raise FeaturesError(f"{uri} can't be opened: {_first_line(error)}") from error
-            kind = GoneError if NO_SUCH_VERSION.search(str(error)) else FeaturesError
+            kind = GoneError if live_table.NO_SUCH_VERSION.search(str(error)) else FeaturesError
             raise kind(f"{uri} can't be opened at version {version}: {_first_line(error)}") from error
 
     def at(self, version: int) -> Features:

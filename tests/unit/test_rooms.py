@@ -34,6 +34,7 @@ NEVER = {
 # The modules of the domain that compute or judge features, of numpy, Arrow and DuckDB.
 COMPUTING = {"arrow_readings", "blocks", "compute", "files", "folds", "kernel", "inputs", "landed_csv", "leaks"}
 COMPUTING |= {"look", "judge", "records", "report", "page", "small_table"}
+COMPUTING |= {"asof", "build", "digest", "errors", "events", "options", "record", "tables"}  # of training sets
 COMPUTING |= {
     "backfill",
     "outlook",
