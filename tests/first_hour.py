@@ -6,7 +6,7 @@ import json
 import math
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.local.settings import ROOT
@@ -17,7 +17,7 @@ BLOCKS = [
     (code, shown) for code, shown in re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.M | re.S)
 ]
 # What has to come out with any data.
-FOUND = re.compile(r"^found: .* on (\S+), \d+ days old$", re.M)
+FOUND = re.compile(r"^found: .* on \S+, \d+ days old$", re.M)
 EQUAL = re.compile(r"^(\d+) of \1 predictions are equal", re.M)
 MADE_AGAIN = re.compile(r"made again: True$", re.M)
 END = "--- end of a block"
@@ -45,11 +45,13 @@ for block in json.load(sys.stdin):
 """
 
 
-def paste(python: str, folder: Path, environment: Mapping[str, str]) -> list[str]:
-    """Run the blocks in their order in one fresh session; what each of them has printed."""
+def paste(
+    python: str, folder: Path, environment: Mapping[str, str], blocks: Sequence[str] = tuple(code for code, _ in BLOCKS)
+) -> list[str]:
+    """Run blocks in their order in one fresh session; what each of them has printed."""
     done = subprocess.run(
         [python, "-c", SESSION],
-        input=json.dumps([code for code, _ in BLOCKS]),
+        input=json.dumps(blocks),
         env=dict(environment),
         cwd=folder,
         capture_output=True,
@@ -58,7 +60,7 @@ def paste(python: str, folder: Path, environment: Mapping[str, str]) -> list[str
     )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = done.stdout.split(f"{END}\n")
-    assert len(printed) == len(BLOCKS) + 1
+    assert len(printed) == len(blocks) + 1
     return printed[:-1]
 
 

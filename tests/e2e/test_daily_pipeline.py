@@ -125,7 +125,5 @@ def test_the_first_hour_can_be_pasted(live: Live, tmp_path: Path) -> None:
     """The guide's blocks, in one session that knows what `make -s env` prints."""
     printed = first_hour.paste("python", tmp_path, live.exports())
     for what in (first_hour.FOUND, first_hour.EQUAL, first_hour.MADE_AGAIN):
-        assert len([found for text in printed if (found := what.search(text))]) == 1, printed
-    (found,) = filter(None, map(first_hour.FOUND.search, printed))
-    assert found[1] == live.day.isoformat()
+        assert any(map(what.search, printed)), printed
     assert (tmp_path / "build/first-hour/household.png").exists()
