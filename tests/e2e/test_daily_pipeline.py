@@ -7,12 +7,14 @@ import gzip
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import psutil
 import pytest
 
 from feature_store import registry
 from infra.local.settings import MARK, ROOT
+from tests import first_hour
 from tests.e2e.conftest import BROWSER, DAILY, Live, Rerun, generated, outside_look
 
 pytestmark = pytest.mark.e2e
@@ -117,3 +119,11 @@ def test_the_commands_of_the_readme_work(live: Live) -> None:
         done = subprocess.run(["sh", "-c", command], env=live.exports(), cwd="/", capture_output=True, text=True)  # noqa: PLW1510
         assert done.returncode == 0, f"{command}: {done.stderr}"
         assert done.stdout, command
+
+
+def test_the_first_hour_can_be_pasted(live: Live, tmp_path: Path) -> None:
+    """The guide's blocks, in one session that knows what `make -s env` prints."""
+    printed = first_hour.paste("python", tmp_path, live.exports())
+    for what in (first_hour.FOUND, first_hour.EQUAL, first_hour.MADE_AGAIN):
+        assert any(map(what.search, printed)), printed
+    assert (tmp_path / "build/first-hour/household.png").exists()
