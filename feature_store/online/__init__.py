@@ -10,6 +10,8 @@ from feature_store.endpoint import Endpoint, OnlineError
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    ReadError,
+    RefusedError,
     StaleError,
     State,
     ThrottledError,
@@ -30,7 +32,9 @@ __all__ = [
     "Observer",
     "OnlineError",
     "Options",
+    "ReadError",
     "Reader",
+    "RefusedError",
     "StaleError",
     "State",
     "ThrottledError",
