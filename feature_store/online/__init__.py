@@ -10,6 +10,7 @@ from feature_store.endpoint import Endpoint, OnlineError
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    PoisonedRowError,
     ReadError,
     RefusedError,
     StaleError,
@@ -17,7 +18,6 @@ from feature_store.online.answers import (
     ThrottledError,
     UnknownFeatureError,
     UnreachableError,
-    UnreadableError,
     Value,
 )
 from feature_store.online.connection import KEYSPACE, Connection, connect
@@ -32,6 +32,7 @@ __all__ = [
     "Observer",
     "OnlineError",
     "Options",
+    "PoisonedRowError",
     "ReadError",
     "Reader",
     "RefusedError",
@@ -40,7 +41,6 @@ __all__ = [
     "ThrottledError",
     "UnknownFeatureError",
     "UnreachableError",
-    "UnreadableError",
     "Value",
     "connect",
 ]

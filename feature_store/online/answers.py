@@ -74,7 +74,7 @@ class DeadlineError(ReadError):
     """A server was asked, and did not answer until the deadline."""
 
 
-class UnreadableError(ReadError):
+class PoisonedRowError(ReadError):
     """What is in the row is no row of the view: of another type, no finite number, or of a day that is not over."""
 
 

@@ -44,6 +44,7 @@ from feature_store.function import Type
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    PoisonedRowError,
     ReadError,
     RefusedError,
     StaleError,
@@ -51,7 +52,6 @@ from feature_store.online.answers import (
     ThrottledError,
     UnknownFeatureError,
     UnreachableError,
-    UnreadableError,
     Value,
 )
 
@@ -172,7 +172,7 @@ class Reader:
         Raises:
             ThrottledError, UnreachableError, DeadlineError: not until the deadline.
             StaleError: its features are too old, and the reader refuses such.
-            UnreadableError: the row is none of the view.
+            PoisonedRowError: the row is none of the view.
             RefusedError: the server refuses the read.
         """
         with self._observed("get"):
@@ -264,44 +264,47 @@ class Reader:
         paused: list[tuple[float, int, _Read]] = []  # when they are ready again
         heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]] = SimpleQueue()
         under_way = 0
+
+        def pause(read: _Read, error: Exception) -> None:
+            try:
+                seconds = self._pause(read.entity, read.tries, error)
+            except ReadError as failure:
+                found.fail(failure)
+            else:
+                heapq.heappush(paused, (time.monotonic() + seconds, id(read), read))
+
         while (ready or paused or under_way) and not found.refused:
             while ready and under_way < self.options.concurrency:
                 read = ready.popleft()
-                under_way += self._begin(read, heard)
+                try:
+                    self._begin(read, heard)
+                except OperationTimedOut as over:  # the deadline is
+                    pause(read, over)
+                else:
+                    under_way += 1
             try:
-                wait = max(0.0, paused[0][0] - time.monotonic()) if paused else None
+                wait = max(0.0, paused[0][0] - time.monotonic()) if paused else None if under_way else 0.0
                 read, count, rows, error = heard.get(timeout=wait)
             except Empty:
-                ready.append(heapq.heappop(paused)[2])
+                if paused:
+                    ready.append(heapq.heappop(paused)[2])
                 continue
-            if read.heard == count:  # the second answer of two endpoints
+            if count <= read.heard:  # the second answer of two endpoints
                 continue
             read.heard = count
             under_way -= 1
             if error is None:
                 found.take(read.entity, rows or ())
             elif isinstance(error, FAILURES):
-                try:
-                    pause = self._pause(read.entity, read.tries, error)
-                except ReadError as failure:
-                    found.fail(failure)
-                else:
-                    heapq.heappush(paused, (time.monotonic() + pause, id(read), read))
+                pause(read, error)
             else:
                 raise error
 
-    def _begin(self, read: _Read, heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]]) -> int:
-        """Ask; 1, as it is under way, whatever comes of it."""
-        try:
-            asked = self._ask(read.entity, read.tries)
-        except OperationTimedOut as error:  # the deadline is over before it could be asked
-            heard.put((read, read.tries.count, None, error))
-            return 1
-        count = read.tries.count
+    def _begin(self, read: _Read, heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]]) -> None:
+        asked, count = self._ask(read.entity, read.tries), read.tries.count
         asked.add_callbacks(
             lambda rows: heard.put((read, count, rows, None)), lambda error: heard.put((read, count, None, error))
         )
-        return 1
 
     def _ask(self, entity: str, tries: _Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
@@ -312,17 +315,18 @@ class Reader:
 
     def _pause(self, entity: str, tries: _Tries, error: Exception) -> float:
         """Seconds until the next try; raises what the read has ended with if there is to be none."""
-        what = f"The latest {self.view.name} of {entity!r} can't be read"
+        of = f"{self.view.name} of {entity!r}"
         if isinstance(error, UndecodableError):
-            raise UnreadableError(f"The row of {self.view.name} of {entity!r} is unreadable: {error}") from error
+            raise PoisonedRowError(f"The row of {of} is unreadable: {error}") from error
         kind = _kind(error)
         if kind is None:
-            raise RefusedError(f"{what}: {error}") from error
+            raise RefusedError(f"The latest {of} can't be read: {error}") from error
         # A last try may have had no time to speak of: what it is, those before it say.
         kind = tries.failed = tries.failed if tries.failed and kind is DeadlineError else kind
         pause = tries.pause()
         if pause is None:
-            raise kind(f"{what} within {self.options.deadline:g} s, in {tries.count} tries: {error}") from error
+            within = self.options.deadline
+            raise kind(f"The latest {of} can't be read within {within:g} s, in {tries.count} tries: {error}") from error
         return pause
 
     def _answer(self, entity: str, rows: Rows) -> Answer:
@@ -341,15 +345,15 @@ class Reader:
         try:
             cells: list[Any] = [value.date() if type(value) is Date else value for value in row]
         except (ValueError, OverflowError) as error:
-            raise UnreadableError(f"{what} is unreadable: {error}") from error
+            raise PoisonedRowError(f"{what} is unreadable: {error}") from error
         day, *values = cells
         for (name, kind), value in zip(self._kinds, values, strict=True):
             unfit = isinstance(value, float) and not math.isfinite(value)
             if value is not None and (unfit or not isinstance(value, kind)):
-                raise UnreadableError(f"{what} of {day} has {name} {value!r}, which no row of the view has.")
+                raise PoisonedRowError(f"{what} of {day} has {name} {value!r}, which no row of the view has.")
         age = (self._now().astimezone(self._zone).date() - day).days
         if age < 0:
-            raise UnreadableError(f"{what} is of {day}, a day that is not over.")
+            raise PoisonedRowError(f"{what} is of {day}, a day that is not over.")
         stale = self.options.max_age is not None and age > self.options.max_age
         features: dict[str, Value] = dict(zip(self.features, values, strict=True))
         return Answer(entity, State.STALE if stale else State.FOUND, day, age, features)
@@ -401,11 +405,11 @@ class _Tries:
 
 @dataclass(eq=False, slots=True)
 class _Read:
-    """One entity of many; `heard` is the number of the try whose outcome is known."""
+    """One entity of many; `heard` is the number of the last try whose outcome is known."""
 
     entity: str
     tries: _Tries
-    heard: int = -1
+    heard: int = 0
 
 
 class _Found:

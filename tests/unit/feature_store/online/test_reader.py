@@ -159,17 +159,17 @@ class TestAnswers:
         [("2014-03-02", "is of 2014-03-02, a day that is not over"), (2**31, "is unreadable: ")],
     )
     def test_a_day_that_can_not_be(self, read: Read, day: Any, said: str) -> None:
-        with pytest.raises(online.UnreadableError, match=said):
+        with pytest.raises(online.PoisonedRowError, match=said):
             read(reader(Server({"A": [[(Date(day), 1.0, 2.0)]]})), "A")
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, "text", 7, b"\0", dt.date(2014, 1, 1)])
     def test_a_value_that_can_not_be(self, read: Read, value: Any) -> None:
-        with pytest.raises(online.UnreadableError, match=r"of 2014-02-28 has energy_sum_1yr .*no row of the view has"):
+        with pytest.raises(online.PoisonedRowError, match=r"of 2014-02-28 has energy_sum_1yr .*no row of the view has"):
             read(reader(Server({"A": [row("2014-02-28", 1.0, value)]})), "A")
 
     def test_a_row_that_can_not_be_decoded_is_not_asked_for_again(self, read: Read) -> None:
         server = Server({"A": [UndecodableError("Failed decoding")]})
-        with pytest.raises(online.UnreadableError, match="of 'A' is unreadable: Failed decoding"):
+        with pytest.raises(online.PoisonedRowError, match="of 'A' is unreadable: Failed decoding"):
             read(reader(server), "A")
         assert server.asked == ["A"]
 
@@ -262,8 +262,8 @@ class TestFailures:
         ("reply", "kind"),
         [
             (THROTTLED, online.ThrottledError),
-            (row("2014-03-02", 1.0, 2.0), online.UnreadableError),
-            (UndecodableError("no"), online.UnreadableError),
+            (row("2014-03-02", 1.0, 2.0), online.PoisonedRowError),
+            (UndecodableError("no"), online.PoisonedRowError),
             (None, online.DeadlineError),
         ],
     )
@@ -292,6 +292,14 @@ class TestFailures:
                 call(reader(server, concurrency=1, deadline=0.2))
             assert server.asked == ["A"]
             assert time.monotonic() - began < 5
+
+    @pytest.mark.timeout(20)
+    def test_one_whose_pause_ends_after_the_deadline(self) -> None:
+        """One at a time is under way: while the first one pauses, the second one takes all the time."""
+        for call in (lambda of: of.get_many([*"AB"]), lambda of: asyncio.run(of.aget_many([*"AB"]))):
+            server = Server({"A": [THROTTLED], "B": [None]})
+            with pytest.raises((online.DeadlineError, online.ThrottledError)):
+                call(reader(server, concurrency=1, deadline=0.2))
 
     def test_an_entity_that_is_no_text(self, read: Read) -> None:
         with pytest.raises(TypeError, match="An entity of energy_data_features is a text, not 7"):
