@@ -75,6 +75,7 @@ class Way:
 
     Attributes:
         delay: seconds that bytes are under way, in each direction.
+        changed: what becomes of bytes on their way to clients; with an authority, as else they are encrypted.
     """
 
     def __init__(self, stack: Stack, host: str = HOST, port: int = 0, authority: Authority | None = None) -> None:
@@ -87,6 +88,7 @@ class Way:
             authority: whose certificate is shown in place of the stand-in's.
         """
         self.delay = 0.0
+        self.changed: Callable[[bytes], bytes] = bytes
         self._lost = False
         self._dead: set[asyncio.StreamWriter] = set()
         self._open: set[asyncio.StreamWriter] = set()
@@ -153,19 +155,29 @@ class Way:
         self._open |= both
         if self._lost:
             self._dead |= both
-        await asyncio.gather(self._pump(reader, back), self._pump(onward, writer))
+        await asyncio.gather(self._pump(reader, back, to_client=False), self._pump(onward, writer, to_client=True))
         self._open -= both
         self._dead -= both
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_client: bool) -> None:
+        late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        sending = asyncio.create_task(self._send(late, writer))
         with suppress(OSError):
             while data := await reader.read(BUFFER_BYTES):
-                if writer in self._dead:
-                    continue
-                if self.delay:
-                    self._loop.call_later(self.delay, writer.write, data)
-                else:
-                    writer.write(data)
+                due = self._loop.time() + self.delay
+                late.put_nowait((due, self.changed(data) if to_client else data))
+        late.put_nowait((0.0, b""))
+        await sending
+
+    async def _send(self, late: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        """One after the other: what came when they were fast does not pass by what came when they were slow."""
+        while True:
+            due, data = await late.get()
+            await asyncio.sleep(max(0.0, due - self._loop.time()))
+            if not data:
+                break
+            if writer not in self._dead:
+                writer.write(data)
         if writer not in self._dead:  # where nothing is heard any more, an end is not either
             writer.close()
 

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cassandra import AuthenticationFailed
-from cassandra.auth import PlainTextAuthProvider
+from cassandra.auth import PlainTextAuthenticator
 
 from benchmarks import open_loop
 from feature_store import cql, online
@@ -169,12 +168,12 @@ def test_a_login_that_is_refused_for_a_while(table: Table, monkeypatch: pytest.M
         _until_answered(reader)
         refused = threading.Event()
 
-        def wrong(self: PlainTextAuthProvider, host: str) -> object:
+        def wrong(self: PlainTextAuthenticator, challenge: bytes) -> bytes:
             refused.set()
-            raise AuthenticationFailed("Provided username and/or password are incorrect")
+            return b"\0someone\0wrong"
 
         with monkeypatch.context() as patched:
-            patched.setattr(PlainTextAuthProvider, "new_authenticator", wrong)
+            patched.setattr(PlainTextAuthenticator, "evaluate_challenge", wrong)
             cut.cut()
             until(refused.is_set)
             time.sleep(1)

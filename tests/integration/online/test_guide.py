@@ -39,7 +39,7 @@ def test_the_examples_run(table: Table, monkeypatch: pytest.MonkeyPatch, capsys:
     assert said[0] == f"State.FOUND {YESTERDAY} 1 8.5"
     assert said[1] == "[<State.FOUND: 'found'>, <State.FOUND: 'found'>, <State.MISSING: 'missing'>]"
     assert said[2] == "3"
-    metrics = set(re.findall(r"^# HELP (feature_store_read_\w+)", "\n".join(said), re.M))
+    metrics = set(re.findall(r"^# HELP (feature_store_read_\w+(?<!_created)) ", "\n".join(said), re.M))
     assert metrics == set(re.findall(r"`(feature_store_read_\w+)`", GUIDE))
     assert names["strict"].get("MAC000002").features == {  # type: ignore[attr-defined]
         "energy_sum_mean_7days": 8.5,

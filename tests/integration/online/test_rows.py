@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from cassandra.cqltypes import DoubleType
 
 from feature_store import cql, online
 from feature_store.energy import ENERGY
 from feature_store.online import Options, State
 from infra.local import cassandra as stand_in
-from tests.integration.online.conftest import INSERT, PATIENT, YESTERDAY, Table
+from infra.local.cassandra.faults import Authority, Way
+from tests.integration.online.conftest import INSERT, PATIENT, TABLE, YESTERDAY, Table
 
 pytestmark = pytest.mark.integration
 
@@ -57,18 +59,21 @@ def test_a_value_that_is_no_finite_number(poisoned: Table, value: float) -> None
     assert poisoned.reader(features=["energy_sum"]).get("poisoned").state is State.FOUND
 
 
-def test_a_row_that_can_not_be_decoded(table: Table, caplog: pytest.LogCaptureFixture) -> None:
-    """As the four bytes of a number that is said to be a double: it costs no one else the connection."""
-    sound, broken = table.reader(), table.reader()
-    said = broken._statement.result_metadata
-    broken._statement.result_metadata = [(*each[:3], DoubleType if each[2] == "day_date" else each[3]) for each in said]
-    with (
-        caplog.at_level(logging.ERROR),
-        pytest.raises(online.PoisonedRowError, match=r"of 'H005' is unreadable: .*day_"),
-    ):
-        broken.get("H005")
-    assert not caplog.records, "the driver ends the connection"
-    reads_on(table, sound)
+def test_a_row_that_can_not_be_decoded(poisoned: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a double of seven bytes: it costs no one else the connection."""
+    whole = struct.pack(">id", 8, 123456.5)
+    poisoned.run(INSERT, "poisoned", YESTERDAY, 123456.5, 0)
+    authority = Authority(poisoned.cassandra.stack, tmp_path)
+    with Way(poisoned.cassandra.stack, authority=authority) as way, poisoned.by(way, authority) as connection:
+        reader = connection.reader(options=Options(features=["energy_sum"], deadline=PATIENT))
+        assert reader.get("poisoned")["energy_sum"] == 123456.5
+        way.changed = lambda data: data.replace(whole, struct.pack(">i", 7) + whole[4:])
+        with caplog.at_level(logging.ERROR), pytest.raises(online.PoisonedRowError) as caught:
+            reader.get_many(["H001", "poisoned", "H002"])
+        assert "of 'poisoned' is unreadable: Failed decoding result column" in str(caught.value)
+        assert caught.value.answers.keys() == {"H001", "H002"}
+        assert not caplog.records, "the driver ends the connection"
+        assert reader.get("H001").state is State.FOUND
 
 
 class TestAltered:
@@ -77,11 +82,11 @@ class TestAltered:
     def test_a_column_is_added(self, table: Table) -> None:
         reader = table.reader()
         before = reader.get("H009")
-        table.run("ALTER TABLE TABLE ADD other int")
+        table.connection.session.execute(f"ALTER TABLE {TABLE} ADD other int")
         try:
             assert reader.get_many(["H009"] * 3) == [before] * 3
         finally:
-            table.run("ALTER TABLE TABLE DROP other")
+            table.connection.session.execute(f"ALTER TABLE {TABLE} DROP other")
 
     def test_a_column_is_gone(self, table: Table) -> None:
         other = _other(table, "gone")
