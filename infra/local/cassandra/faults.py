@@ -112,10 +112,19 @@ class Way:
 
     def close(self) -> None:
         """Take no more connections, and cut those that there are."""
-        self._run(self._server.close)
+
+        async def close() -> None:
+            self._server.close()
+            passing = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in passing:
+                task.cancel()
+            await asyncio.gather(*passing, return_exceptions=True)
+
         self.cut()
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
     def cut(self) -> None:
         """End all connections."""

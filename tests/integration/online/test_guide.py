@@ -33,18 +33,16 @@ def test_the_examples_run(table: Table, monkeypatch: pytest.MonkeyPatch, capsys:
     try:
         for block in blocks:
             exec(compile(block, "docs/guide/online.md", "exec"), names)
+        strict = names["strict"].get("MAC000002").features  # type: ignore[attr-defined]
     finally:
         names["connection"].close()  # type: ignore[attr-defined]
+    assert strict == {"energy_sum_mean_7days": 8.5, "energy_sum_mean_28days": None}
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"State.FOUND {YESTERDAY} 1 8.5"
     assert said[1] == "[<State.FOUND: 'found'>, <State.FOUND: 'found'>, <State.MISSING: 'missing'>]"
     assert said[2] == "3"
     metrics = set(re.findall(r"^# HELP (feature_store_read_\w+(?<!_created)) ", "\n".join(said), re.M))
     assert metrics == set(re.findall(r"`(feature_store_read_\w+)`", GUIDE))
-    assert names["strict"].get("MAC000002").features == {  # type: ignore[attr-defined]
-        "energy_sum_mean_7days": 8.5,
-        "energy_sum_mean_28days": None,
-    }
 
 
 def test_each_error_is_in_the_guide() -> None:
