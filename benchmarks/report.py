@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
+COLUMNS = ("name", "seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb")
 PACKAGES = ("pyspark", "delta-spark", "numpy", "pyarrow", "polars", "duckdb", "deltalake", "cassandra-driver")
 
 
@@ -44,12 +45,15 @@ def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, 
     return file
 
 
-def table(cases: Sequence[Mapping[str, object]]) -> str:
-    """Lay the cases out as text."""
-    names = ["name", "seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb"]
-    rows = [names, *([f"{case[name]:,}" if name != "name" else str(case[name]) for name in names] for case in cases)]
+def table(cases: Sequence[Mapping[str, object]], names: Sequence[str] = COLUMNS) -> str:
+    """Lay the cases out as text, so much of them as the names say."""
+    rows = [[*names], *([_cell(case[name]) for name in names] for case in cases)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
         for pairs in ([*zip(row, widths, strict=True)] for row in rows)
     )
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
