@@ -6,22 +6,28 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import backfills, features, measure, report, sync, validation
+from benchmarks import backfills, features, measure, online, report, sync, validation
 
 ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
+ONLINE = "online"  # its cases are no commands: it measures them itself
 
 
 def main() -> int:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*ALL, ONLINE))} (default: all)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
     parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
+    parser.add_argument("--rows", type=int, help=f"of {ONLINE}'s table, to try it (default: {online.ROWS})")
+    parser.add_argument("--seconds", type=float, help=f"of each case of {ONLINE} (default: {online.SECONDS:g})")
     args = parser.parse_args()
-    if unknown := [name for name in args.names if name not in ALL]:
-        parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(ALL)}")
-    for name in args.names or ALL:
-        _run(name, args.only or ["*"], args.runs)
+    if unknown := [name for name in args.names if name not in (*ALL, ONLINE)]:
+        parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join((*ALL, ONLINE))}")
+    for name in args.names or (*ALL, ONLINE):
+        if name == ONLINE:
+            online.run(_say, args.rows or online.ROWS, args.seconds or online.SECONDS, args.runs or online.ROUNDS)
+        else:
+            _run(name, args.only or ["*"], args.runs)
     return 0
 
 

@@ -13,6 +13,7 @@ import psutil
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
 PACKAGES = ("pyspark", "delta-spark", "numpy", "pyarrow", "polars", "duckdb", "deltalake", "cassandra-driver")
+COLUMNS = ("seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb")
 
 
 def machine() -> dict[str, object]:
@@ -36,20 +37,24 @@ def ratios(cases: Sequence[Mapping[str, object]], wanted: Sequence[tuple[str, st
     return {f"{one}_over_{other}": round(seconds[one] / seconds[other], 3) for one, other in pairs}
 
 
-def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, float]) -> Path:
-    """Write the JSON; returns its file."""
+def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, float], **more: Sequence[str]) -> Path:
+    """Write the JSON, with whatever more there is to say; returns its file."""
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / f"{name}.json"
-    file.write_text(json.dumps({"machine": machine(), "cases": cases, "ratios": found}, indent=1) + "\n")
+    file.write_text(json.dumps({"machine": machine(), "cases": cases, "ratios": found, **more}, indent=1) + "\n")
     return file
 
 
-def table(cases: Sequence[Mapping[str, object]]) -> str:
-    """Lay the cases out as text."""
-    names = ["name", "seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb"]
-    rows = [names, *([f"{case[name]:,}" if name != "name" else str(case[name]) for name in names] for case in cases)]
+def table(cases: Sequence[Mapping[str, object]], names: Sequence[str] = COLUMNS) -> str:
+    """Lay the cases out as text: what they have of these names, after their own name."""
+    names = ["name", *names]
+    rows = [names, *([str(case["name"]), *(_cell(case.get(name)) for name in names[1:])] for case in cases)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
         for pairs in ([*zip(row, widths, strict=True)] for row in rows)
     )
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
