@@ -6,24 +6,27 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import backfills, features, measure, online, report, sync, validation
+from benchmarks import backfills, features, measure, online, online_faults, report, sync, validation
 
 ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
-ONLINE = "online"  # its cases are no commands: it measures them itself
+# Those that measure in this process, and have columns of their own.
+OWN = {"online_faults": online_faults}
+ONLINE = "online"  # has sizes of its own, too, and more to say than a table
+NAMES = (*ALL, ONLINE, *OWN)
 
 
 def main() -> int:
     """Run the benchmarks that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join((*ALL, ONLINE))} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
     parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
     parser.add_argument("--rows", type=int, help=f"of {ONLINE}'s table, to try it (default: {online.ROWS})")
     parser.add_argument("--seconds", type=float, help=f"of each case of {ONLINE} (default: {online.SECONDS:g})")
     args = parser.parse_args()
-    if unknown := [name for name in args.names if name not in (*ALL, ONLINE)]:
-        parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join((*ALL, ONLINE))}")
-    for name in args.names or (*ALL, ONLINE):
+    if unknown := [name for name in args.names if name not in NAMES]:
+        parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(NAMES)}")
+    for name in args.names or NAMES:
         if name == ONLINE:
             online.run(_say, args.rows or online.ROWS, args.seconds or online.SECONDS, args.runs or online.ROUNDS)
         else:
@@ -32,6 +35,12 @@ def main() -> int:
 
 
 def _run(name: str, patterns: list[str], runs: int | None) -> None:
+    if name in OWN:
+        summaries, columns = OWN[name].run(
+            lambda case: any(fnmatch.fnmatch(case, each) for each in patterns), runs, _say
+        )
+        print(f"\n{report.table(summaries, columns)}\n\n{report.write(name, summaries, {})}")  # noqa: T201
+        return
     part = ALL[name]
     cases = [case for case in part.cases(_say) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)]
     found = measure.run_rounds(cases, part.LOGS, _say, runs)

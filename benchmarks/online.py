@@ -40,7 +40,19 @@ WARM_SECONDS = 3.0
 LOOKED_AT = 50  # entities whose features have to be the same by each way
 PAIR_ROUNDS, PAIR_SECONDS = 5, 8.0
 
-COLUMNS = ("calls", "rate", "rows_per_s", "p50_ms", "p95_ms", "p99_ms", "p999_ms", "cpu_us", "server_cpu_us", "errors")
+COLUMNS = (
+    "name",
+    "calls",
+    "rate",
+    "rows_per_s",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "p999_ms",
+    "cpu_us",
+    "server_cpu_us",
+    "errors",
+)
 NOTES = (
     "rows: entities that were read. ms: of a call; in an open loop from when it was due. cpu_us: of the reader's "
     "process, and of the server's, for each row.",
@@ -218,8 +230,9 @@ def _show(bench: _Bench, own: Sequence[Mapping[str, object]], notes: Sequence[st
     calls = list(SIZES)
     measured = sorted(bench.measured.items(), key=lambda item: (calls.index(item[0][1]), item[1].rate or 0))
     cases = [case.summary() for _, case in measured]
-    print(f"\n{report.table(cases, COLUMNS)}\n")  # noqa: T201 - this is what a person reads
-    print(f"{report.table(own, [name for name in own[0] if name != 'name'])}\n")  # noqa: T201
+    known = [{name: value for name, value in case.items() if value is not None} for case in cases]
+    print(f"\n{report.table(known, COLUMNS)}\n")  # noqa: T201 - this is what a person reads
+    print(f"{report.table(own, list(own[0]))}\n")  # noqa: T201
     print("\n".join(notes), end="\n\n")  # noqa: T201
     found = _ratios({key: case.summary()["p50_ms"] for key, case in measured})
     for name, ratio in found.items():

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
+COLUMNS = ("name", "seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb")
 PACKAGES = ("pyspark", "delta-spark", "numpy", "pyarrow", "polars", "duckdb", "deltalake", "cassandra-driver")
-COLUMNS = ("seconds", "runs", "rows", "rows_per_s", "cpu_s", "peak_mb")
 
 
 def machine() -> dict[str, object]:
@@ -46,9 +46,8 @@ def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, 
 
 
 def table(cases: Sequence[Mapping[str, object]], names: Sequence[str] = COLUMNS) -> str:
-    """Lay the cases out as text: what they have of these names, after their own name."""
-    names = ["name", *names]
-    rows = [names, *([str(case["name"]), *(_cell(case.get(name)) for name in names[1:])] for case in cases)]
+    """Lay the cases out as text, so much of them as the names say."""
+    rows = [[*names], *([_cell(case.get(name, "")) for name in names] for case in cases)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
@@ -57,4 +56,4 @@ def table(cases: Sequence[Mapping[str, object]], names: Sequence[str] = COLUMNS)
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

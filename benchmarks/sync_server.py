@@ -77,6 +77,14 @@ class Server:
 def start(home: Path) -> Server:
     """Start a stand-in; it ends with this process."""
     stack = Stack(home, Ports.free())
+    process = serve(stack)
+    login = Login(stack.secrets.keyspaces_username, stack.secrets.keyspaces_password)
+    endpoint = Endpoint(HOST, stack.ports.keyspaces_port, stack.ca, REGION, login)
+    return Server(stack, endpoint, _driver_config(stack, login), process)
+
+
+def serve(stack: Stack) -> subprocess.Popen[bytes]:
+    """Run a stack's stand-in, which answers by then; it ends with this process. RuntimeError if it does not start."""
     stack.logs.mkdir(parents=True, exist_ok=True)
     begun = dt.datetime.now(dt.UTC)
     log = (stack.logs / "cassandra.log").open("w")
@@ -93,9 +101,7 @@ def start(home: Path) -> Server:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"Cassandra does not start: see {log.name}")
         time.sleep(0.2)
-    login = Login(stack.secrets.keyspaces_username, stack.secrets.keyspaces_password)
-    endpoint = Endpoint(HOST, stack.ports.keyspaces_port, stack.ca, REGION, login)
-    return Server(stack, endpoint, _driver_config(stack, login), process)
+    return process
 
 
 def _driver_config(stack: Stack, login: Login) -> Path:

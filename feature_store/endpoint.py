@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 # The driver ships no types.
-from cassandra import ConsistencyLevel, DriverException  # type: ignore[import-untyped]
+from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException  # type: ignore[import-untyped]
 from cassandra.auth import AuthProvider, PlainTextAuthProvider  # type: ignore[import-untyped]
 from cassandra.cluster import (  # type: ignore[import-untyped]
     EXEC_PROFILE_DEFAULT,
     Cluster,
+    DefaultConnection,
     ExecutionProfile,
     NoHostAvailable,
     Session,
 )
+from cassandra.connection import ConnectionException  # type: ignore[import-untyped]
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy  # type: ignore[import-untyped]
-from cassandra.protocol import ErrorMessage  # type: ignore[import-untyped]
+from cassandra.protocol import ErrorMessage, ProtocolHandler  # type: ignore[import-untyped]
 from cassandra.query import dict_factory  # type: ignore[import-untyped]
 
 PORT = 9142
@@ -34,6 +36,10 @@ NODE_FILE = Path("feature-store") / "keyspaces.json"
 
 # All that the driver raises: errors of the server come as one or the other.
 DRIVER_ERRORS = (DriverException, NoHostAvailable, ErrorMessage)
+
+
+class UndecodableError(DriverException):  # type: ignore[misc] # as the driver has no types
+    """What a server has answered is no row of the types that it has said."""
 
 
 class OnlineError(Exception):
@@ -136,7 +142,44 @@ def open_session(endpoint: Endpoint, prepare: Callable[[Cluster], None] = lambda
         raise OnlineError(f"No connection to Keyspaces at {endpoint}: {causes}") from error
     # The server's clock, not ours: of two writes of a row the later one must win, and clocks of clients differ.
     session.use_client_timestamp = False
+    session.client_protocol_handler = _Decoding
     return session
+
+
+def reconnection(first: float, longest: float) -> ExponentialReconnectionPolicy:
+    """Come back after so many seconds, and then after twice as many up to the longest pause, for as long as it takes.
+
+    The driver's default ends after 64 times, and a process that reads would never see its server again.
+    """
+    return ExponentialReconnectionPolicy(first, longest, max_attempts=None)
+
+
+class _Decoding(ProtocolHandler):  # type: ignore[misc] # as the driver has no types
+    """Gives a row that can't be decoded to whoever has asked for it.
+
+    The driver would end the connection too, and with it the requests of all others on it.
+    """
+
+    @classmethod
+    def decode_message(cls, *message: Any) -> Any:  # noqa: ANN401 - of many kinds
+        try:
+            return super().decode_message(*message)
+        except DriverException as error:
+            return UndecodableError(str(error))
+
+
+class _Connection(DefaultConnection):  # type: ignore[misc] # as the driver has no types
+    """Lets the driver come back after a login that was refused.
+
+    It would give the host up for good; but a server refuses logins that are right while it starts, or is busy.
+    """
+
+    @classmethod
+    def factory(cls, endpoint: Any, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - the driver's
+        try:
+            return super().factory(endpoint, *arguments, **named)
+        except AuthenticationFailed as error:
+            raise ConnectionException(str(error), endpoint) from error
 
 
 def _cluster(endpoint: Endpoint) -> Cluster:
@@ -146,6 +189,7 @@ def _cluster(endpoint: Endpoint) -> Cluster:
     except (OSError, ssl.SSLError) as error:
         raise OnlineError(f"{endpoint.ca} can't be read as a PEM file of certificate authorities: {error}") from error
     profile = ExecutionProfile(
+        # In turn, and not by tokens: each endpoint of Keyspaces that system.peers lists leads to all rows.
         load_balancing_policy=DCAwareRoundRobinPolicy(local_dc=endpoint.region),
         consistency_level=ConsistencyLevel.LOCAL_QUORUM,
         request_timeout=REQUEST_TIMEOUT,
@@ -160,7 +204,8 @@ def _cluster(endpoint: Endpoint) -> Cluster:
         # The peers that Keyspaces lists are bare addresses, with the certificate of the endpoint.
         ssl_options={"server_hostname": endpoint.host},
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        reconnection_policy=ExponentialReconnectionPolicy(*RECONNECT_SECONDS),
+        reconnection_policy=reconnection(*RECONNECT_SECONDS),
+        connection_class=_Connection,
         connect_timeout=REQUEST_TIMEOUT,
         # The driver gives its questions about the schema 2 seconds: too few for a busy server, or one of many tables.
         control_connection_timeout=REQUEST_TIMEOUT,

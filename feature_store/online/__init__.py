@@ -10,12 +10,14 @@ from feature_store.endpoint import Endpoint, OnlineError
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    PoisonedRowError,
+    ReadError,
+    RefusedError,
     StaleError,
     State,
     ThrottledError,
     UnknownFeatureError,
     UnreachableError,
-    UnreadableError,
     Value,
 )
 from feature_store.online.connection import KEYSPACE, Connection, connect
@@ -30,13 +32,15 @@ __all__ = [
     "Observer",
     "OnlineError",
     "Options",
+    "PoisonedRowError",
+    "ReadError",
     "Reader",
+    "RefusedError",
     "StaleError",
     "State",
     "ThrottledError",
     "UnknownFeatureError",
     "UnreachableError",
-    "UnreadableError",
     "Value",
     "connect",
 ]

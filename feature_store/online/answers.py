@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 
 from feature_store.endpoint import OnlineError
 
@@ -47,21 +48,35 @@ class UnknownFeatureError(OnlineError):
     """The view has no feature of that name."""
 
 
-class StaleError(OnlineError):
+class ReadError(OnlineError):
+    """A read that has no answer; each of the classes below is one.
+
+    Attributes:
+        answers: of a call for many entities, those that had an answer all the same, by entity.
+    """
+
+    answers: Mapping[str, Answer] = MappingProxyType({})
+
+
+class StaleError(ReadError):
     """The newest features are older than the reader takes."""
 
 
-class ThrottledError(OnlineError):
+class ThrottledError(ReadError):
     """The table refused the read for want of capacity, until the deadline: ask less often, or give it more."""
 
 
-class UnreachableError(OnlineError):
-    """No server could be asked until the deadline."""
+class UnreachableError(ReadError):
+    """No server could be asked until the deadline. Why not, the driver says in its log (`cassandra`)."""
 
 
-class DeadlineError(OnlineError):
+class DeadlineError(ReadError):
     """A server was asked, and did not answer until the deadline."""
 
 
-class UnreadableError(OnlineError):
-    """What is in the row is no row of the view: it can't be decoded, or is of a day that is not over."""
+class PoisonedRowError(ReadError):
+    """What is in the row is no row of the view: of another type, no finite number, or of a day that is not over."""
+
+
+class RefusedError(ReadError):
+    """The server refuses the read, and would again: there is no such table or column, or no right to read it."""

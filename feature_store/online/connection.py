@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Self
 
 # The driver ships no types.
-from cassandra.cluster import Session  # type: ignore[import-untyped]
+from cassandra.cluster import Cluster, Session  # type: ignore[import-untyped]
 
 from feature_store import cql
-from feature_store.endpoint import Endpoint, Login, open_session
+from feature_store.endpoint import REQUEST_TIMEOUT, Endpoint, Login, open_session, reconnection
 from feature_store.energy import ENERGY
 from feature_store.online.answers import Value
 from feature_store.online.reader import Options, Reader
@@ -18,6 +18,11 @@ from feature_store.view import FeatureView
 
 KEYSPACE = cql.KEYSPACE
 READ_ALL = Options()
+LOOK_UP = Options(deadline=REQUEST_TIMEOUT)  # someone waits for it, and no service
+# Whoever reads is back soon after a server is, and does not wait long for one that is gone without a word: a connection
+# is asked for a sign of life after so many seconds without one, and given up after as many more.
+RECONNECT_SECONDS = 0.25, 2.0
+HEARTBEAT_SECONDS = 5
 
 
 class Connection:
@@ -48,7 +53,7 @@ class Connection:
         Raises:
             OnlineError: a variable is missing or wrong, or there is no connection to be had.
         """
-        return cls(open_session(Endpoint.from_environment()))
+        return cls(open_session(Endpoint.from_environment(), _for_reads))
 
     def reader(
         self,
@@ -75,7 +80,7 @@ class Connection:
             OnlineError: as Reader.get.
         """
         if view.name not in self._readers:
-            self._readers[view.name] = self.reader(view)
+            self._readers[view.name] = self.reader(view, LOOK_UP)
         answer = self._readers[view.name].get(entity)
         return None if answer.day is None else {view.entity: entity, view.day: answer.day, **answer.features}
 
@@ -101,4 +106,9 @@ def connect(  # noqa: PLR0913 - all by name, and each from another place
     Raises:
         OnlineError: no connection; the message says why.
     """
-    return Connection(open_session(Endpoint(host, port, ca, region, Login(username, password))), keyspace)
+    return Connection(open_session(Endpoint(host, port, ca, region, Login(username, password)), _for_reads), keyspace)
+
+
+def _for_reads(cluster: Cluster) -> None:
+    cluster.reconnection_policy = reconnection(*RECONNECT_SECONDS)
+    cluster.idle_heartbeat_interval = cluster.idle_heartbeat_timeout = HEARTBEAT_SECONDS

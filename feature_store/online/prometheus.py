@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
-from feature_store.endpoint import OnlineError
 from feature_store.online.answers import Answer
 
 # Seconds: from what a server on the same machine needs to what a caller hardly waits for.
@@ -49,7 +48,7 @@ class Metrics:
         if answer.age is not None:
             self._ages.labels(view).observe(answer.age)
 
-    def called(self, view: str, call: str, seconds: float, error: OnlineError | None) -> None:
+    def called(self, view: str, call: str, seconds: float, error: BaseException | None) -> None:
         """Count a call: its seconds, also of one that failed, and its error by name (ThrottledError, …)."""
         self._seconds.labels(view, call).observe(seconds)
         if error is not None:

@@ -1,7 +1,8 @@
 """Read the newest features of entities: one row each, asked for by a prepared statement, within a deadline.
 
 Every read goes the same way: a page of one row (Keyspaces reads, and bills, a megabyte without a page size), tried
-again after a pause for as long as the deadline allows it, if what went wrong may pass.
+again after a pause for as long as the deadline allows it, if what went wrong may pass. A try that has no answer when
+half of the deadline is over is not given up: another endpoint is asked as well, if there is one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import heapq
+import math
 import random
 import time
+import zoneinfo
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,22 +30,28 @@ from cassandra.cluster import (  # type: ignore[import-untyped]
     Session,
 )
 from cassandra.connection import ConnectionException  # type: ignore[import-untyped]
-from cassandra.policies import FallthroughRetryPolicy  # type: ignore[import-untyped]
+from cassandra.policies import (  # type: ignore[import-untyped]
+    ConstantSpeculativeExecutionPolicy,
+    FallthroughRetryPolicy,
+)
 from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
 from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage  # type: ignore[import-untyped]
 from cassandra.util import Date  # type: ignore[import-untyped]
 
 from feature_store import cql, cql_lint
-from feature_store.endpoint import DRIVER_ERRORS, OnlineError
+from feature_store.endpoint import DRIVER_ERRORS, OnlineError, UndecodableError
+from feature_store.function import Type
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    PoisonedRowError,
+    ReadError,
+    RefusedError,
     StaleError,
     State,
     ThrottledError,
     UnknownFeatureError,
     UnreachableError,
-    UnreadableError,
     Value,
 )
 
@@ -56,7 +65,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1  # seconds
 # What passes, and what it is if it does not until the deadline. Keyspaces says that it has no capacity left by the
 # error that Cassandra has for replicas that did not answer; to a client both are the same.
-PASSING: Mapping[type[Exception], type[OnlineError]] = {
+PASSING: Mapping[type[Exception], type[ReadError]] = {
     ReadTimeout: ThrottledError,
     OverloadedErrorMessage: ThrottledError,
     OperationTimedOut: DeadlineError,
@@ -67,20 +76,34 @@ PASSING: Mapping[type[Exception], type[OnlineError]] = {
     ConnectionException: UnreachableError,
 }
 FAILURES = (*DRIVER_ERRORS, ConnectionException, NoConnectionsAvailable)
-# A try may take so much of the deadline: one that a dead connection has swallowed leaves time for another.
-SHARE_OF_A_TRY = 0.5
+# So much of the deadline is over when another endpoint is asked, too. It is a read more to pay for, which a slow
+# endpoint, or a connection that is dead without a word, makes worth it.
+SECOND_ASKED_AFTER = 0.5
+KINDS: Mapping[Type, type] = {
+    Type.TEXT: str,
+    Type.DATE: dt.date,
+    Type.INT: int,
+    Type.BIGINT: int,
+    Type.DOUBLE: float,
+}
 
 Rows = Sequence[Sequence[Any]]
 
 
 class Observer(Protocol):
-    """Who is told of reads, such as feature_store.online.prometheus. It is called for each, and has to be quick."""
+    """Who is told of reads, such as feature_store.online.prometheus.
+
+    It is called for each, by whichever thread reads: it has to be quick, and to raise nothing.
+    """
 
     def answered(self, view: str, answer: Answer) -> None:
         """Hear of the answer of one entity."""
 
-    def called(self, view: str, call: str, seconds: float, error: OnlineError | None) -> None:
-        """Hear of a call (get or get_many), how long it took, and what it has ended with, if that was no answer."""
+    def called(self, view: str, call: str, seconds: float, error: BaseException | None) -> None:
+        """Hear of a call (get or get_many), how long it took, and what it has ended with, if that was no answer.
+
+        That may be an asyncio.CancelledError, too.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +114,8 @@ class Options:
         features: which, in the order of the answers; None is all of the view.
         max_age: days; features of an older day are stale. None takes them of any age.
         refuse_stale: whether stale ones are an error, and no answer.
+        zone: the time zone whose days the features are of, as training sets have it: an answer's age is counted from
+            its day to today there.
         strong: whether a quorum has to agree (LOCAL_QUORUM: what was written is read); else one replica answers
             (LOCAL_ONE: half the read units on Keyspaces, and maybe not yet what was just written).
         deadline: seconds for a call, all tries included; of `get_many` for all of its entities.
@@ -101,6 +126,7 @@ class Options:
     features: Sequence[str] | None = None
     max_age: int | None = None
     refuse_stale: bool = False
+    zone: str = "UTC"
     strong: bool = True
     deadline: float = 1.0
     concurrency: int = 64
@@ -116,25 +142,29 @@ class Reader:
         view: FeatureView,
         keyspace: str,
         options: Options,
-        today: Callable[[], dt.date] = lambda: dt.datetime.now(dt.UTC).date(),
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         """Prepare the statement.
 
         Raises:
             UnknownFeatureError: the view lacks a feature that is asked for.
-            ValueError: an option is out of its bounds.
+            ValueError, TypeError: an option is out of its bounds, or of another type.
             OnlineError: the statement can't be prepared.
         """
         self.view = view
         self.options = options
         self.features = _features(view, options)
-        self._session, self._today = session, today
-        self._profile = _profile(session, strong=options.strong)
+        self._zone = _zone(options.zone)
+        kinds = {column.name: KINDS[column.type] for column in view.columns}
+        self._kinds = tuple((name, kinds[name]) for name in self.features)
+        self._session, self._now = session, now
+        self._profile = _profile(session, options)
         try:
             self._statement = session.prepare(cql_lint.checked(cql.latest(view, keyspace, (view.day, *self.features))))
         except DRIVER_ERRORS as error:
             raise OnlineError(f"The latest {view.name} can't be asked for: {error}") from error
         self._statement.fetch_size = 1
+        self._statement.is_idempotent = True  # or the driver would ask no other endpoint
 
     def get(self, entity: str) -> Answer:
         """Read one entity.
@@ -142,8 +172,8 @@ class Reader:
         Raises:
             ThrottledError, UnreachableError, DeadlineError: not until the deadline.
             StaleError: its features are too old, and the reader refuses such.
-            UnreadableError: the row is none of the view.
-            OnlineError: the server refuses the read for another reason.
+            PoisonedRowError: the row is none of the view.
+            RefusedError: the server refuses the read.
         """
         with self._observed("get"):
             tries = _Tries(self.options.deadline)
@@ -156,113 +186,147 @@ class Reader:
             return self._answer(entity, rows)
 
     def get_many(self, entities: Iterable[str]) -> list[Answer]:
-        """Read entities, several at once; answers in their order. Raises as `get` does, for the first that fails.
+        """Read entities, several at once; answers in their order.
 
         Args:
             entities: any number; one that is there twice is read once.
+
+        Raises:
+            ReadError: as `get`, for the first that failed. The answers of the others are in its `answers`.
         """
         with self._observed("get_many"):
-            wanted = list(entities)
-            found = self._read_all(dict.fromkeys(wanted))
-            answers = {entity: self._answer(entity, rows) for entity, rows in found.items()}
-            return [answers[entity] for entity in wanted]
+            wanted = _several(entities)
+            found = _Found(self._answer)
+            self._read_all(dict.fromkeys(wanted), found)
+            return found.of(wanted)
 
     async def aget(self, entity: str) -> Answer:
         """Read one entity without holding up the event loop; as `get` in all else."""
         with self._observed("get"):
-            return await self._aget(entity, _Tries(self.options.deadline))
+            tries = _Tries(self.options.deadline)
+            return self._answer(entity, await self._awaited(entity, tries))
 
     async def aget_many(self, entities: Iterable[str]) -> list[Answer]:
         """Read entities, several at once, without holding up the event loop; as `get_many` in all else."""
         with self._observed("get_many"):
-            wanted = list(entities)
-            tries, free = _Tries(self.options.deadline), asyncio.Semaphore(self.options.concurrency)
+            wanted = _several(entities)
+            found, shared = _Found(self._answer), _Tries(self.options.deadline)
+            left = iter(dict.fromkeys(wanted))
 
-            async def one(entity: str) -> Answer:
-                async with free:
-                    return await self._aget(entity, tries.again())
+            async def read() -> None:
+                for entity in left:
+                    if found.refused:
+                        break
+                    try:
+                        rows = await self._awaited(entity, shared.again())
+                    except ReadError as error:
+                        found.fail(error)
+                    else:
+                        found.take(entity, rows)
 
-            tasks = {entity: asyncio.create_task(one(entity)) for entity in dict.fromkeys(wanted)}
+            tasks = [asyncio.create_task(read()) for _ in range(min(self.options.concurrency, len(wanted)))]
             try:
-                await asyncio.gather(*tasks.values())
+                await asyncio.gather(*tasks)
             finally:
-                for task in tasks.values():  # of those that are left when one has failed
+                for task in tasks:  # those that are left, when one has ended with what is no ReadError
                     task.cancel()
-            return [tasks[entity].result() for entity in wanted]
-
-    async def _aget(self, entity: str, tries: _Tries) -> Answer:
-        while True:
-            try:
-                rows = await self._awaited(entity, tries)
-                break
-            except FAILURES as error:
-                await asyncio.sleep(self._pause(entity, tries, error))
-        return self._answer(entity, rows)
+            return found.of(wanted)
 
     async def _awaited(self, entity: str, tries: _Tries) -> Rows:
+        while True:
+            try:
+                return await self._asked(entity, tries)
+            except FAILURES as error:
+                await asyncio.sleep(self._pause(entity, tries, error))
+
+    async def _asked(self, entity: str, tries: _Tries) -> Rows:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Rows] = loop.create_future()
 
         def settle(rows: Rows | None, error: Exception | None) -> None:
-            if answer.done():  # cancelled
+            if answer.done():  # cancelled, or it is the second answer of two endpoints
                 return
             if error:
                 answer.set_exception(error)
             else:
                 answer.set_result(rows or ())
 
-        self._ask(entity, tries).add_callbacks(
-            lambda rows: loop.call_soon_threadsafe(settle, rows, None),
-            lambda error: loop.call_soon_threadsafe(settle, None, error),
-        )
+        def heard(rows: Rows | None, error: Exception | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, rows, error)
+
+        self._ask(entity, tries).add_callbacks(lambda rows: heard(rows, None), lambda error: heard(None, error))
         return await answer
 
-    def _read_all(self, entities: Iterable[str]) -> dict[str, Rows]:
+    def _read_all(self, entities: Iterable[str], found: _Found) -> None:
         shared = _Tries(self.options.deadline)
-        ready = deque((entity, shared.again()) for entity in entities)
-        paused: list[tuple[float, int, tuple[str, _Tries]]] = []  # when they are ready again
-        heard: SimpleQueue[tuple[tuple[str, _Tries], Rows | None, Exception | None]] = SimpleQueue()
-        found: dict[str, Rows] = {}
+        ready = deque(_Read(entity, shared.again()) for entity in entities)
+        paused: list[tuple[float, int, _Read]] = []  # when they are ready again
+        heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]] = SimpleQueue()
         under_way = 0
-        while ready or paused or under_way:
+
+        def pause(read: _Read, error: Exception) -> None:
+            try:
+                seconds = self._pause(read.entity, read.tries, error)
+            except ReadError as failure:
+                found.fail(failure)
+            else:
+                heapq.heappush(paused, (time.monotonic() + seconds, id(read), read))
+
+        while (ready or paused or under_way) and not found.refused:
             while ready and under_way < self.options.concurrency:
                 read = ready.popleft()
-                self._ask(*read).add_callbacks(
-                    lambda rows, read=read: heard.put((read, rows, None)),
-                    lambda error, read=read: heard.put((read, None, error)),
-                )
-                under_way += 1
+                try:
+                    self._begin(read, heard)
+                except OperationTimedOut as over:  # the deadline is
+                    pause(read, over)
+                else:
+                    under_way += 1
             try:
-                wait = max(0.0, paused[0][0] - time.monotonic()) if paused else None
-                read, rows, error = heard.get(timeout=wait)
+                wait = max(0.0, paused[0][0] - time.monotonic()) if paused else None if under_way else 0.0
+                read, count, rows, error = heard.get(timeout=wait)
             except Empty:
-                ready.append(heapq.heappop(paused)[2])
+                if paused:
+                    ready.append(heapq.heappop(paused)[2])
                 continue
+            if count <= read.heard:  # the second answer of two endpoints
+                continue
+            read.heard = count
             under_way -= 1
             if error is None:
-                found[read[0]] = rows or ()
+                found.take(read.entity, rows or ())
             elif isinstance(error, FAILURES):
-                heapq.heappush(paused, (time.monotonic() + self._pause(*read, error), id(read), read))
+                pause(read, error)
             else:
                 raise error
-        return found
+
+    def _begin(self, read: _Read, heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]]) -> None:
+        asked, count = self._ask(read.entity, read.tries), read.tries.count
+        asked.add_callbacks(
+            lambda rows: heard.put((read, count, rows, None)), lambda error: heard.put((read, count, None, error))
+        )
 
     def _ask(self, entity: str, tries: _Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
             raise TypeError(f"An entity of {self.view.name} is a text, not {entity!r}.")
         return self._session.execute_async(
-            self._statement, (entity,), execution_profile=self._profile, timeout=tries.timeout()
+            self._statement, (entity,), execution_profile=self._profile, timeout=tries.begin()
         )
 
     def _pause(self, entity: str, tries: _Tries, error: Exception) -> float:
         """Seconds until the next try; raises what the read has ended with if there is to be none."""
-        kind = next((kind for of, kind in PASSING.items() if isinstance(error, of)), None)
-        what = f"The latest {self.view.name} of {entity!r} can't be read"
+        of = f"{self.view.name} of {entity!r}"
+        if isinstance(error, UndecodableError):
+            raise PoisonedRowError(f"The row of {of} is unreadable: {error}") from error
+        kind = _kind(error)
         if kind is None:
-            raise OnlineError(f"{what}: {error}") from error
+            raise RefusedError(f"The latest {of} can't be read: {error}") from error
+        # A last try may have had no time to speak of: what it is, those before it say.
+        kind = tries.failed = tries.failed if tries.failed and kind is DeadlineError else kind
         pause = tries.pause()
         if pause is None:
-            raise kind(f"{what} within {self.options.deadline:g} s, in {tries.count} tries: {error}") from error
+            within = self.options.deadline
+            raise kind(f"The latest {of} can't be read within {within:g} s, in {tries.count} tries: {error}") from error
         return pause
 
     def _answer(self, entity: str, rows: Rows) -> Answer:
@@ -277,13 +341,19 @@ class Reader:
         return answer
 
     def _read_row(self, entity: str, row: Sequence[Any]) -> Answer:
+        what = f"The row of {self.view.name} of {entity!r}"
         try:
-            day, *values = [value.date() if isinstance(value, Date) else value for value in row]
+            cells: list[Any] = [value.date() if type(value) is Date else value for value in row]
         except (ValueError, OverflowError) as error:
-            raise UnreadableError(f"The row of {self.view.name} of {entity!r} is unreadable: {error}") from error
-        age = (self._today() - day).days
+            raise PoisonedRowError(f"{what} is unreadable: {error}") from error
+        day, *values = cells
+        for (name, kind), value in zip(self._kinds, values, strict=True):
+            unfit = isinstance(value, float) and not math.isfinite(value)
+            if value is not None and (unfit or not isinstance(value, kind)):
+                raise PoisonedRowError(f"{what} of {day} has {name} {value!r}, which no row of the view has.")
+        age = (self._now().astimezone(self._zone).date() - day).days
         if age < 0:
-            raise UnreadableError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that is not over.")
+            raise PoisonedRowError(f"{what} is of {day}, a day that is not over.")
         stale = self.options.max_age is not None and age > self.options.max_age
         features: dict[str, Value] = dict(zip(self.features, values, strict=True))
         return Answer(entity, State.STALE if stale else State.FOUND, day, age, features)
@@ -296,7 +366,7 @@ class Reader:
         began, failed = time.perf_counter(), None
         try:
             yield
-        except OnlineError as error:
+        except BaseException as error:
             failed = error
             raise
         finally:
@@ -306,26 +376,89 @@ class Reader:
 class _Tries:
     """The time of a call, and the tries of one read in it."""
 
-    __slots__ = ("_ends", "_longest", "count")
+    __slots__ = ("_ends", "count", "failed")
 
-    def __init__(self, deadline: float, ends: float | None = None) -> None:
+    def __init__(self, deadline: float) -> None:
         self.count = 0
-        self._longest = deadline * SHARE_OF_A_TRY
-        self._ends = time.monotonic() + deadline if ends is None else ends
+        self.failed: type[ReadError] | None = None  # how the last one has
+        self._ends = time.monotonic() + deadline
 
     def again(self) -> _Tries:
         """Another read in the same call."""
-        return _Tries(self._longest / SHARE_OF_A_TRY, self._ends)
+        made = _Tries(0)
+        made._ends = self._ends
+        return made
 
-    def timeout(self) -> float:
-        """Begin a try; seconds that it has."""
+    def begin(self) -> float:
+        """Begin a try; seconds that it has, or OperationTimedOut if there are none left."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise OperationTimedOut("the deadline was over before it could be asked for")
         self.count += 1
-        return max(0.001, min(self._longest, self._ends - time.monotonic()))
+        return left
 
     def pause(self) -> float | None:
         """Seconds until the next try; None if the call is over by then."""
         pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.count - 1)))  # noqa: S311 - no secret
         return pause if time.monotonic() + pause < self._ends else None
+
+
+@dataclass(eq=False, slots=True)
+class _Read:
+    """One entity of many; `heard` is the number of the last try whose outcome is known."""
+
+    entity: str
+    tries: _Tries
+    heard: int = 0
+
+
+class _Found:
+    """What has come of the reads of many entities."""
+
+    def __init__(self, answer: Callable[[str, Rows], Answer]) -> None:
+        self._answer = answer
+        self._answers: dict[str, Answer] = {}
+        self._failed: ReadError | None = None
+        self.refused = False
+
+    def take(self, entity: str, rows: Rows) -> None:
+        try:
+            self._answers[entity] = self._answer(entity, rows)
+        except ReadError as error:
+            self.fail(error)
+
+    def fail(self, error: ReadError) -> None:
+        self._failed = self._failed or error
+        self.refused = self.refused or isinstance(error, RefusedError)  # so would all others be
+
+    def of(self, wanted: Sequence[str]) -> list[Answer]:
+        """The answers in that order, or what was raised first."""
+        if self._failed:
+            self._failed.answers = self._answers
+            raise self._failed
+        return [self._answers[entity] for entity in wanted]
+
+
+def _several(entities: Iterable[str]) -> list[str]:
+    if isinstance(entities, str):
+        raise TypeError(f"Entities are a list of texts, not the text {entities!r}.")
+    return list(entities)
+
+
+def _kind(error: Exception) -> type[ReadError] | None:
+    """What it is if it does not pass until the deadline; None if it will not pass."""
+    if isinstance(error, NoHostAvailable):
+        # Of the endpoints that were asked one after the other: what the one has said that knew most.
+        kinds = {_kind(cause) for cause in error.errors.values() if isinstance(cause, Exception)}
+        return next((kind for kind in (ThrottledError, DeadlineError) if kind in kinds), UnreachableError)
+    return next((kind for of, kind in PASSING.items() if isinstance(error, of)), None)
+
+
+def _zone(name: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"zone is {name!r}: names of time zones are like Europe/London.") from error
 
 
 def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
@@ -334,6 +467,8 @@ def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
             raise ValueError(f"{name} is {getattr(options, name)}: it has to be more than 0.")
     if options.max_age is not None and options.max_age < 0:
         raise ValueError(f"max_age is {options.max_age}: it is a number of days, 0 or more.")
+    if isinstance(options.features, str):
+        raise TypeError(f"features is the text {options.features!r}: it is a list of names.")
     of_view = [column.name for column in view.columns if column.name not in (view.entity, view.day)]
     if options.features is None:
         return tuple(of_view)
@@ -342,14 +477,15 @@ def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
         raise UnknownFeatureError(
             f"{view.name} has no feature {', '.join(map(repr, unknown)) or 'of no name'}: it has {', '.join(of_view)}."
         )
-    return tuple(options.features)
+    return tuple(dict.fromkeys(options.features))  # one that is asked for twice is there once
 
 
-def _profile(session: Session, *, strong: bool) -> ExecutionProfile:
+def _profile(session: Session, options: Options) -> ExecutionProfile:
     """Derive how reads are executed: at the same servers, with no retries of the driver's, which know no pause."""
     return session.execution_profile_clone_update(
         EXEC_PROFILE_DEFAULT,
-        consistency_level=ConsistencyLevel.LOCAL_QUORUM if strong else ConsistencyLevel.LOCAL_ONE,
+        consistency_level=ConsistencyLevel.LOCAL_QUORUM if options.strong else ConsistencyLevel.LOCAL_ONE,
         retry_policy=FallthroughRetryPolicy(),
+        speculative_execution_policy=ConstantSpeculativeExecutionPolicy(options.deadline * SECOND_ASKED_AFTER, 1),
         row_factory=lambda _, rows: rows,
     )

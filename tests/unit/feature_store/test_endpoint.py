@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,6 +84,14 @@ def test_with_a_name_it_is_a_password_that_is_never_shown() -> None:
     assert isinstance(endpoint._auth(made), PlainTextAuthProvider)
     assert "pass-1" not in repr(made)
     assert "pass-1" not in str(made)
+
+
+def test_a_server_is_looked_for_as_long_as_it_takes() -> None:
+    """The driver's own policy ends after 64 times."""
+    pauses = list(islice(endpoint.reconnection(0.25, 2.0).new_schedule(), 1000))
+    assert len(pauses) == 1000
+    assert pauses[0] <= 0.3
+    assert max(pauses) == 2.0
 
 
 class TestNode:
