@@ -373,7 +373,7 @@ class Reader:
         # The sum of what is finite is finite, unless it is beyond all numbers: then each value is looked at.
         if tuple(map(type, cells)) != self._types or not math.isfinite(sum(map(cells.__getitem__, self._doubles))):
             for name, kind, value in zip(self._names, self._types, cells, strict=True):
-                unfit = type(value) is not kind or (kind is float and not math.isfinite(value))
+                unfit = type(value) is not kind or (isinstance(value, float) and not math.isfinite(value))
                 if unfit and value is not None:
                     what = f"The row of {self.view.name} of {entity!r} of {cells[0]}"
                     raise PoisonedRowError(f"{what} has {name} {value!r}, which no row of the view has.")
