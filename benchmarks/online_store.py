@@ -24,6 +24,7 @@ from infra.local.cassandra.server import prepare
 
 KEYSPACE, RIVALS_KEYSPACE = "bench_online", "bench_online_feast"
 HOME = WORK / "online"
+LOADER_HEAP = "-Xmx4g"  # instead of the server's: it sorts rows in memory
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ def _write(rows: Rows, create: str, server: Server, folder: Path) -> None:
     *java, _ = prepare(server.stack)
     program = str(Path(__file__).with_name("Load.java"))
     done = subprocess.run(
-        [*java, program, str(encoded), str(folder), create, insert], capture_output=True, text=True, check=False
+        [*java, LOADER_HEAP, program, str(encoded), str(folder), create, insert],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"The rows can't be written: {(done.stdout + done.stderr)[-2000:]}")
