@@ -113,11 +113,13 @@ format: setup ## rewrite the code in the project's format
 # What a node of EMR is: the versions are the same for each architecture, a test says so.
 NODE := --python-version 3.11 --python-platform aarch64-manylinux_2_34
 
-lock: setup ## resolve the dependencies anew into requirements.lock, those of nodes and checkov's into their own
+lock: setup ## resolve the dependencies anew into requirements.lock, those of nodes, checkov and Feast into their own
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
 	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file infra/aws/checkov.lock
+	@.venv/bin/uv pip compile --quiet benchmarks/feast.in --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --output-file benchmarks/feast.lock
 	@.venv/bin/uv pip compile --quiet --group node --constraint requirements.lock $(NODE) --only-binary :all: \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
 

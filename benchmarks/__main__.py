@@ -6,12 +6,13 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import backfills, features, measure, online_faults, report, sync, validation
+from benchmarks import backfills, features, measure, online, online_faults, report, sync, validation
 
 ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
 # Those that measure in this process, and have columns of their own.
 OWN = {"online_faults": online_faults}
-NAMES = (*ALL, *OWN)
+ONLINE = "online"  # has sizes of its own, too, and more to say than a table
+NAMES = (*ALL, ONLINE, *OWN)
 
 
 def main() -> int:
@@ -20,11 +21,16 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
     parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
+    parser.add_argument("--rows", type=int, help=f"of {ONLINE}'s table, to try it (default: {online.ROWS})")
+    parser.add_argument("--seconds", type=float, help=f"of each case of {ONLINE} (default: {online.SECONDS:g})")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in NAMES]:
         parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(NAMES)}")
     for name in args.names or NAMES:
-        _run(name, args.only or ["*"], args.runs)
+        if name == ONLINE:
+            online.run(_say, args.rows or online.ROWS, args.seconds or online.SECONDS, args.runs or online.ROUNDS)
+        else:
+            _run(name, args.only or ["*"], args.runs)
     return 0
 
 

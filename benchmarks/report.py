@@ -37,17 +37,17 @@ def ratios(cases: Sequence[Mapping[str, object]], wanted: Sequence[tuple[str, st
     return {f"{one}_over_{other}": round(seconds[one] / seconds[other], 3) for one, other in pairs}
 
 
-def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, float]) -> Path:
-    """Write the JSON; returns its file."""
+def write(name: str, cases: Sequence[Mapping[str, object]], found: Mapping[str, float], **more: Sequence[str]) -> Path:
+    """Write the JSON, with whatever more there is to say; returns its file."""
     OUT.mkdir(parents=True, exist_ok=True)
     file = OUT / f"{name}.json"
-    file.write_text(json.dumps({"machine": machine(), "cases": cases, "ratios": found}, indent=1) + "\n")
+    file.write_text(json.dumps({"machine": machine(), "cases": cases, "ratios": found, **more}, indent=1) + "\n")
     return file
 
 
 def table(cases: Sequence[Mapping[str, object]], names: Sequence[str] = COLUMNS) -> str:
     """Lay the cases out as text, so much of them as the names say."""
-    rows = [[*names], *([_cell(case[name]) for name in names] for case in cases)]
+    rows = [[*names], *([_cell(case.get(name, "")) for name in names] for case in cases)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(names))]
     return "\n".join(
         "  ".join(cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))

@@ -39,7 +39,7 @@ RATIOS = (
 def cases(say: Callable[[str], None]) -> Iterator[Case]:
     """Make the data, once, start a stand-in, and name what is to be measured."""
     say("data: a million rows of features (made once)")
-    half_a_year, day = _features(DAYS), _features(1)
+    half_a_year, day = features(DAYS), features(1)
     server = sync_server.start(WORK / "sync_stack")
     yield _ours("ours", half_a_year, DAYS, server, runs=3)
     for name in ("original", "connector_defaults", "python_driver", "ceiling"):
@@ -47,7 +47,7 @@ def cases(say: Callable[[str], None]) -> Iterator[Case]:
     yield _ours("ours_day", day, 1, server, runs=5)
 
 
-def _features(days: int) -> Path:
+def features(days: int) -> Path:
     """Make, once, a table of features of so many days up to the last one: every type, few nulls."""
     table = data.DATA / f"features_{days}_days"
     if not table.exists():

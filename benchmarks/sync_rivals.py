@@ -51,7 +51,7 @@ def ceiling(features: str, keyspace: str) -> None:
     """One well-tuned Java client with prepared inserts, the rows in memory: what it prints is the writing alone."""
     file = Path(f"{features}.cells")
     if not file.exists():
-        _encode(_table(features), file)
+        encode(_table(features), file)
     pyspark_jars = Path(str(pyspark.__file__)).parent / "jars"
     classes = os.pathsep.join([f"{JARS / 'connector'}/*", *map(str, pyspark_jars.glob("slf4j-api*.jar"))])
     insert = cql.insert(ENERGY, keyspace, ENERGY.name)
@@ -79,8 +79,8 @@ def _table(features: str) -> pa.Table:
     return DeltaTable(features).to_pyarrow_table().cast(schema(ENERGY.columns))
 
 
-def _encode(table: pa.Table, file: Path) -> None:
-    """Write rows as Ceiling.java reads them: how many, of how many columns, and of each value its length and bytes."""
+def encode(table: pa.Table, file: Path) -> None:
+    """Write rows as our Java reads them: how many, of how many columns, and of each value its length and bytes."""
     part = file.with_suffix(".part")
     with part.open("wb") as out:
         out.write(struct.pack(">ii", table.num_rows, len(ENERGY.columns)))

@@ -30,6 +30,7 @@ class Server:
     stack: Stack
     endpoint: Endpoint
     driver_config: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,6 +57,11 @@ class Server:
         cql.apply(session, cql.keyspace(keyspace) + cql.table(ENERGY, keyspace))
         session.cluster.shutdown()
 
+    def stop(self) -> None:
+        """End it, all that was written being on disk; it can be started again in the same folder."""
+        self.process.terminate()
+        self.process.wait(START_SECONDS)
+
     def rows(self, keyspace: str) -> int:
         """Count a table's rows, by paging."""
         session = open_session(self.endpoint)
@@ -71,10 +77,10 @@ class Server:
 def start(home: Path) -> Server:
     """Start a stand-in; it ends with this process."""
     stack = Stack(home, Ports.free())
-    serve(stack)
+    process = serve(stack)
     login = Login(stack.secrets.keyspaces_username, stack.secrets.keyspaces_password)
     endpoint = Endpoint(HOST, stack.ports.keyspaces_port, stack.ca, REGION, login)
-    return Server(stack, endpoint, _driver_config(stack, login))
+    return Server(stack, endpoint, _driver_config(stack, login), process)
 
 
 def serve(stack: Stack) -> subprocess.Popen[bytes]:

@@ -167,6 +167,16 @@ class TestAnswers:
         with pytest.raises(online.PoisonedRowError, match=r"of 2014-02-28 has energy_sum_1yr .*no row of the view has"):
             read(reader(Server({"A": [row("2014-02-28", 1.0, value)]})), "A")
 
+    @pytest.mark.parametrize("values", [(math.inf, -math.inf), (None, math.nan), (1e308, math.inf)])
+    def test_nor_beside_any_other(self, read: Read, values: tuple[float | None, float]) -> None:
+        with pytest.raises(online.PoisonedRowError, match="no row of the view has"):
+            read(reader(Server({"A": [row("2014-02-28", *values)]})), "A")
+
+    @pytest.mark.parametrize("values", [(1.7e308, 1.7e308), (None, 1.7e308), (None, None)])
+    def test_values_whose_sum_is_no_number(self, read: Read, values: tuple[float | None, float | None]) -> None:
+        answer = read(reader(Server({"A": [row("2014-02-28", *values)]})), "A")
+        assert tuple(answer.features.values()) == values
+
     def test_a_row_that_can_not_be_decoded_is_not_asked_for_again(self, read: Read) -> None:
         server = Server({"A": [UndecodableError("Failed decoding")]})
         with pytest.raises(online.PoisonedRowError, match="of 'A' is unreadable: Failed decoding"):
