@@ -6,9 +6,10 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import backfills, features, measure, report, sync, validation
+from benchmarks import backfills, features, measure, report, sync, training, validation
 
-ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
+ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills, "training": training}
+SMALLER = ("events", "households")  # what training can have less of, to try it
 
 
 def main() -> int:
@@ -17,17 +18,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)} (default: all)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
     parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
+    for what in SMALLER:
+        parser.add_argument(f"--{what}", type=int, metavar="N", help=f"of training: so many {what}, to try it")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in ALL]:
         parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(ALL)}")
     for name in args.names or ALL:
-        _run(name, args.only or ["*"], args.runs)
+        sizes = {what: getattr(args, what) for what in SMALLER if getattr(args, what) and ALL[name] is training}
+        _run(name, args.only or ["*"], args.runs, sizes)
     return 0
 
 
-def _run(name: str, patterns: list[str], runs: int | None) -> None:
+def _run(name: str, patterns: list[str], runs: int | None, sizes: dict[str, int]) -> None:
     part = ALL[name]
-    cases = [case for case in part.cases(_say) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)]
+    cases = [
+        case for case in part.cases(_say, **sizes) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)
+    ]
     found = measure.run_rounds(cases, part.LOGS, _say, runs)
     summaries = [measure.summary(case, found[case.name]) for case in cases]
     ratios = report.ratios(summaries, part.RATIOS)

@@ -16,7 +16,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
-import pyarrow.dataset as ds  # type: ignore[import-untyped]  # the same
 
 from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
@@ -24,7 +23,7 @@ from feature_store.function import Type
 from feature_store.training.errors import TrainingError
 from feature_store.training.events import Events, day_of
 from feature_store.training.record import ViewRecord
-from feature_store.training.tables import EVER, Table, TableError, VersionGoneError, places_of
+from feature_store.training.tables import EVER, Table, places_of, unreadable
 from feature_store.validation.sql import date, quoted
 from feature_store.view import Column
 
@@ -127,7 +126,7 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
     try:
         made: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
-        raise _unreadable(table, keys, error) from error
+        raise unreadable(table, keys, error) from error
     if made.num_rows > pc.count_distinct(made[PLACE.name]).as_py():
         key = _repeated(connection, made, view)
         raise RepeatedKeyError(f"{table.uri} has several rows of {key} at version {table.version}")
@@ -163,15 +162,8 @@ def entities(connection: duckdb.DuckDBPyConnection, view: ViewRecord, table: Tab
     try:
         named: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
-        raise _unreadable(table, keys, error) from error
+        raise unreadable(table, keys, error) from error
     return named[0].cast(pa.string()).combine_chunks()
-
-
-def _unreadable(table: Table, opened: ds.Dataset, error: Exception) -> TableError:
-    if lost := table.lost(opened):
-        return VersionGoneError(f"{table.uri} has lost a file of version {table.version}: {lost}")
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return TableError(f"{table.uri} can't be read at version {table.version}: {said}")
 
 
 def _dates(days: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
