@@ -51,14 +51,18 @@ def name(uri: str) -> str:
 
 @contextmanager
 def set_for(spark: SparkSession, settings: Mapping[str, str | int | bool]) -> Iterator[None]:
-    """Let a session have settings for what is done within, and after it those that it has by itself."""
+    """Let a session have settings for what is done within, and after it those of before."""
+    before = {name: spark.conf.get(name, None) for name in settings}
     for name, value in settings.items():
         spark.conf.set(name, value)
     try:
         yield
     finally:
-        for name in settings:
-            spark.conf.unset(name)
+        for name, value in before.items():
+            if value is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, value)
 
 
 def exists(uri: str) -> bool:

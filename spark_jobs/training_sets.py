@@ -201,7 +201,8 @@ class _Making:
     def _looked_up(self, events: DataFrame, ends: pa.Array) -> _Making:
         """Find what each event knows; `ends` are the first and the last of their times."""
         options, views = self._record.options, self._record.views
-        ready = checked(pa.table({ENTITY: [""] * len(ends), TIME: ends}), ENTITY, _of_time(options))
+        whose = pa.array([""] * len(ends), pa.string())
+        ready = checked(pa.table({ENTITY: whose, TIME: ends}), ENTITY, _of_time(options))
         # A day more at each end: where clocks are put back at midnight, a later moment can have an earlier day.
         until = day_of(int(ready.limits.max(initial=-(10**6))) + 1)
         since = EVER.start

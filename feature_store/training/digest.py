@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-ROWS = 32_768  # at a time, so that they stay in the processor's cache
+ROWS = 65_536  # at a time, so that they stay in the processor's cache
 # Splitmix64's constants: every bit of what is mixed moves half of the outcome's.
 STEP, FIRST, SECOND = (np.uint64(each) for each in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 WORDS = 2**64

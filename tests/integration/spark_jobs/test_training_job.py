@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from io import StringIO
 from pathlib import Path
 
 import pyarrow.csv
