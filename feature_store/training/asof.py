@@ -105,9 +105,9 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
     keys, rows = (table.dataset(view.keys[1].name, each) for each in (DayRange(EVER.start, days.end), days))
     connection.register("keys_in", keys)
     connection.register("rows_in", rows)
-    known = f"{day} <= {date(days.end)}"
-    if view.held_back:
-        known += f" AND {day} NOT IN ({', '.join(map(date, view.held_back))})"
+    # Of days beyond these, files were left out where that could be; what is left of them does no harm, and to leave it
+    # out row by row would copy all others.
+    known = f"WHERE {day} NOT IN ({', '.join(map(date, view.held_back))})" if view.held_back else ""
     young = "" if max_age is None else f"AND _event_day - _day <= {max_age}"
     features = ", ".join(f"taken.{quoted(column.name)}" for column in view.features)
     of_rows = ", ".join(quoted(column.name) for column in (*view.keys, *view.features))
@@ -115,12 +115,12 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
         WITH found AS (
             SELECT _n, _entity, _event_day, k.{day} AS _day
             FROM (SELECT * FROM all_events WHERE _version = {place}) AS e
-            ASOF JOIN (SELECT {entity}, {day} FROM keys_in WHERE {known}) AS k
+            ASOF JOIN (SELECT {entity}, {day} FROM keys_in {known}) AS k
             ON _entity = k.{entity} AND _latest >= k.{day}
         )
         SELECT _n, _day, _event_day - _day AS _age, {features}
         FROM found
-        LEFT JOIN (SELECT {of_rows} FROM rows_in WHERE {known} AND {day} >= {date(days.start)}) AS taken
+        LEFT JOIN (SELECT {of_rows} FROM rows_in) AS taken
         ON _entity = taken.{entity} AND _day = taken.{day} {young}
     """
     try:
