@@ -142,9 +142,9 @@ class _Making:
     def of_events(self, events: DataFrame) -> _Making:
         """Take events; EventsError or OptionsError if they are unfit."""
         options, entity = self._record.options, self._record.entity
+        _check_names(events.columns, self._record)
         there = to_arrow_schema(events.schema)
         checked(there.empty_table(), entity, options)
-        _check_names(events.columns, self._record)
         self._columns = events.columns
         when = events[_quoted(options.time)]
         if isinstance(events.schema[options.time].dataType, T.TimestampType):

@@ -21,7 +21,7 @@ from feature_store.training import Asked, Options, Record
 from feature_store.training.record import FILE
 from feature_store.validation import records
 from feature_store.validation.verdict import Verdict
-from spark_jobs import training_sets
+from spark_jobs import tables, training_sets
 from spark_jobs.errors import JobError
 from tests.unit.feature_store.training.tables import (
     OTHER,
@@ -107,7 +107,9 @@ def test_a_set_is_what_the_other_engine_and_pure_python_make(
         how = {"zone": options.zone, "lag": options.lag}
         assert found_in(made) == looked_up(held, of, options.max_age, **how)
     assert made.to_pylist() == here.table.to_pylist()
-    assert made.column_names == here.table.column_names
+    assert list(zip(made.schema.names, made.schema.types, strict=True)) == list(
+        zip(here.table.schema.names, here.table.schema.types, strict=True)
+    )
     assert record == dataclasses.replace(here.record, order="")
     assert Record.read(str(tmp_path / "set")) == record
 
@@ -227,6 +229,7 @@ def test_what_is_unfit_is_one_sentence(spark: SparkSession, tmp_path: Path) -> N
         (frame.drop("id"), {}, training.EventsError, "the events have no entity column id"),
         (frame.selectExpr("1 AS id", "event_time"), {}, training.EventsError, "column id is int32, and not text"),
         (frame.withColumnRenamed("n", "USED"), {}, training.OptionsError, "would be called USED, as Spark reads it"),
+        (frame.withColumnRenamed("n", "id"), {}, training.OptionsError, "would be called id, as Spark reads it"),
         (frame.withColumnRenamed("n", "usage__day"), {}, training.OptionsError, "would be called usage__day"),
         (str(tmp_path / "events.csv"), {}, training.EventsError, "can't be read from .* as Parquet: "),
         (str(tmp_path / "nowhere"), {}, training.EventsError, "nowhere as Parquet: "),
@@ -252,3 +255,18 @@ def test_no_events_and_no_rows(spark: SparkSession, tmp_path: Path) -> None:
         spark, given(tmp_path, numbered([("A", moment(1))])), [Asked(USE, nothing)], str(tmp_path / "set")
     )
     assert found_in(read(tmp_path / "set")) == [(None,) * 4]
+
+
+def test_a_session_gets_its_settings_back(spark: SparkSession) -> None:
+    name, own = "spark.sql.parquet.outputTimestampType", "TIMESTAMP_MILLIS"
+    default = spark.conf.get(name)
+    try:
+        spark.conf.set(name, own)
+        with tables.set_for(spark, training_sets.MICROSECONDS):
+            assert spark.conf.get(name) == "TIMESTAMP_MICROS"
+        assert spark.conf.get(name) == own
+    finally:
+        spark.conf.unset(name)
+    with tables.set_for(spark, training_sets.MICROSECONDS):
+        pass
+    assert spark.conf.get(name) == default
