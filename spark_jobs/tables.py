@@ -58,11 +58,11 @@ def set_for(spark: SparkSession, settings: Mapping[str, str | int | bool]) -> It
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
+        for name, held in before.items():
+            if held is None:
                 spark.conf.unset(name)
             else:
-                spark.conf.set(name, value)
+                spark.conf.set(name, held)
 
 
 def exists(uri: str) -> bool:
