@@ -6,13 +6,14 @@ import argparse
 import fnmatch
 import sys
 
-from benchmarks import backfills, features, measure, online, online_faults, report, sync, validation
+from benchmarks import backfills, features, measure, online, online_faults, report, sync, training, validation
 
-ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills}
+ALL = {"features": features, "validation": validation, "sync": sync, "backfills": backfills, "training": training}
 # Those that measure in this process, and have columns of their own.
 OWN = {"online_faults": online_faults}
-ONLINE = "online"  # has sizes of its own, too, and more to say than a table
+ONLINE = "online"  # has more to say than a table
 NAMES = (*ALL, ONLINE, *OWN)
+SIZES = {"training": ("events", "households"), ONLINE: ("rows", "seconds")}  # what can be less, to try them
 
 
 def main() -> int:
@@ -21,28 +22,33 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="cases whose name fits, such as 'ours_*'")
     parser.add_argument("--runs", type=int, help="times that each case is run (default: its own, 3 or more)")
-    parser.add_argument("--rows", type=int, help=f"of {ONLINE}'s table, to try it (default: {online.ROWS})")
-    parser.add_argument("--seconds", type=float, help=f"of each case of {ONLINE} (default: {online.SECONDS:g})")
+    for name, sizes in SIZES.items():
+        for what in sizes:
+            parser.add_argument(f"--{what}", type=int, metavar="N", help=f"of {name}: so many {what}, to try it")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in NAMES]:
         parser.error(f"there is no benchmark {unknown[0]}: there are {', '.join(NAMES)}")
     for name in args.names or NAMES:
+        given = {what: getattr(args, what) for what in SIZES.get(name, ()) if getattr(args, what)}
         if name == ONLINE:
-            online.run(_say, args.rows or online.ROWS, args.seconds or online.SECONDS, args.runs or online.ROUNDS)
+            online.run(_say, **given, **({"rounds": args.runs} if args.runs else {}))
+        elif name in OWN:
+            _run_own(name, args.only or ["*"], args.runs)
         else:
-            _run(name, args.only or ["*"], args.runs)
+            _run(name, args.only or ["*"], args.runs, given)
     return 0
 
 
-def _run(name: str, patterns: list[str], runs: int | None) -> None:
-    if name in OWN:
-        summaries, columns = OWN[name].run(
-            lambda case: any(fnmatch.fnmatch(case, each) for each in patterns), runs, _say
-        )
-        print(f"\n{report.table(summaries, columns)}\n\n{report.write(name, summaries, {})}")  # noqa: T201
-        return
+def _run_own(name: str, patterns: list[str], runs: int | None) -> None:
+    summaries, columns = OWN[name].run(lambda case: any(fnmatch.fnmatch(case, each) for each in patterns), runs, _say)
+    print(f"\n{report.table(summaries, columns)}\n\n{report.write(name, summaries, {})}")  # noqa: T201
+
+
+def _run(name: str, patterns: list[str], runs: int | None, sizes: dict[str, int]) -> None:
     part = ALL[name]
-    cases = [case for case in part.cases(_say) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)]
+    cases = [
+        case for case in part.cases(_say, **sizes) if any(fnmatch.fnmatch(case.name, pattern) for pattern in patterns)
+    ]
     found = measure.run_rounds(cases, part.LOGS, _say, runs)
     summaries = [measure.summary(case, found[case.name]) for case in cases]
     ratios = report.ratios(summaries, part.RATIOS)

@@ -31,6 +31,11 @@ def generated(times: int) -> Path:
     return _once(f"readings_{times}x", lambda: [generate.generate(LAST_DAY, households=HOUSEHOLDS, days=DAYS * times)])
 
 
+def few(households: int) -> Path:
+    """Make, once, a Delta table of some households' readings: to try a benchmark."""
+    return _once(f"readings_{households}", lambda: [generate.generate(LAST_DAY, households=households, days=DAYS)])
+
+
 def many() -> Path:
     """Make, once, a Delta table of the last year's readings of MANY households: some 180 million, 4 GB."""
 

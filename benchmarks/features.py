@@ -46,7 +46,7 @@ def cases(say: Callable[[str], None]) -> Iterator[Case]:
     yield from _full(readings[1], "", 3)
     if london := data.london():
         yield from _full(london, "london_", 3)
-    held = {times: _computed(table, f"features_{times}x", say) for times, table in readings.items()}
+    held = {times: computed(table, f"features_{times}x", say) for times, table in readings.items()}
     # Side by side: a case that comes after a JVM's end is slower than one that comes after its like.
     for times, table in readings.items():
         yield _newest(f"ours_day_{times}x", table, held[times], 1)
@@ -94,8 +94,8 @@ def _newest(name: str, readings: Path, held: Path, days: int, command: Sequence[
     )
 
 
-def _computed(readings: Path, name: str, say: Callable[[str], None]) -> Path:
-    """The whole history's features, computed once."""
+def computed(readings: Path, name: str, say: Callable[[str], None]) -> Path:
+    """Compute the whole history's features, once."""
     table = data.DATA / name
     if not table.exists():
         say(f"data: {name}")

@@ -119,7 +119,7 @@ class Measured:
         }
 
 
-def run(say: Callable[[str], None], rows: int, seconds: float, rounds: int) -> None:
+def run(say: Callable[[str], None], rows: int = ROWS, seconds: float = SECONDS, rounds: int = ROUNDS) -> None:
     """Measure, show a table, write build/bench/online.json.
 
     Args:

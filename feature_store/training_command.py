@@ -22,9 +22,14 @@ from feature_store import layout, registry
 from feature_store.calendar import DayRange, parse_day
 
 if TYPE_CHECKING:
-    from feature_store.training import Asked, Options, TrainingSet
+    from feature_store.training import Asked, Options, Record, TrainingSet
 
 DONE, NOT_THE_SAME, BAD = 0, 1, 2
+# What else says how a set is made, which a record says itself.
+_OPTIONS = (
+    *("start", "end", "every", "entity", "time", "zone", "lag", "max_age", "known_on", "as_known"),
+    *("version", "held_back", "full_names"),
+)
 
 T = TypeVar("T")
 
@@ -42,6 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--view",
+        dest="views",
         action="append",
         default=[],
         metavar="NAME[:FEATURE,...]",
@@ -106,50 +112,67 @@ def run(args: argparse.Namespace) -> tuple[int, str]:
 def _rebuilt(args: argparse.Namespace) -> TrainingSet:
     from feature_store import training  # noqa: PLC0415 - as above
 
-    others = {name for name, value in vars(args).items() if value is not None and value is not False and value != []}
-    if more := sorted(others - {"command", "rebuild", "out", "events", "features"}):
-        raise ArgumentsError(f"--rebuild takes --events, --features and --out alone: not --{more[0].replace('_', '-')}")
+    check_alone(args)
     record = training.Record.read(args.rebuild)
-    uris = {view.name: _uri(args.features, view.name) for view in record.views} if args.features else None
-    return training.rebuild(record, args.events, uris=uris)
+    return training.rebuild(record, args.events, uris=uris(args, record))
 
 
 def _made(args: argparse.Namespace) -> TrainingSet:
     from feature_store import training  # noqa: PLC0415 - as above
 
-    asked, options = _asked(args), _options(args)
+    of, how = asked(args), options(args)
+    check_events(args)
+    if args.events:
+        return training.training_set(args.events, of, how)
+    every = 1 if args.every is None else args.every
+    return training.training_set_by_day(DayRange(args.start, args.end), of, how, every=every)
+
+
+def check_alone(args: argparse.Namespace) -> None:
+    """Refuse what a record says itself, by an ArgumentsError."""
+    given = [
+        name for name in _OPTIONS if (value := getattr(args, name)) is not None and value is not False and value != []
+    ]
+    if more := [*given, *(["view"] if args.views else [])]:
+        raise ArgumentsError(f"--rebuild takes --events, --features and --out alone: not --{more[0].replace('_', '-')}")
+
+
+def check_events(args: argparse.Namespace) -> None:
+    """Refuse events and days together, or neither, by an ArgumentsError."""
     by_day = any(each is not None for each in (args.start, args.end, args.every))
-    if args.events and not by_day:
-        return training.training_set(args.events, asked, options)
-    if args.events or not (args.start and args.end):
+    if bool(args.events) == by_day or (by_day and not (args.start and args.end)):
         raise ArgumentsError("it takes --events, or --start and --end (and --every): one of them")
-    return training.training_set_by_day(
-        DayRange(args.start, args.end), asked, options, every=1 if args.every is None else args.every
-    )
 
 
-def _asked(args: argparse.Namespace) -> list[Asked]:
+def asked(args: argparse.Namespace) -> list[Asked]:
+    """The features that are asked for; ArgumentsError or OptionsError if these are none."""
     from feature_store.training import Asked  # noqa: PLC0415 - as above
 
-    if not args.view or not args.features:
+    if not args.views or not args.features:
         raise ArgumentsError("it takes --features and at least one --view")
-    if len(args.view) > 1 and layout.VIEW not in args.features:
+    if len(args.views) > 1 and layout.VIEW not in args.features:
         raise ArgumentsError(f"--features {args.features} is one table: with {layout.VIEW} in it it names each view's")
     versions = dict(args.version)
-    asked = []
-    for name, _, features in (text.partition(":") for text in args.view):
+    made = []
+    for name, _, features in (text.partition(":") for text in args.views):
         of = tuple(features.split(",")) if features else None
-        asked.append(Asked(registry.view(name), _uri(args.features, name), of, versions.pop(name, None)))
+        made.append(Asked(registry.view(name), _uri(args.features, name), of, versions.pop(name, None)))
     if versions:
         raise ArgumentsError(f"--version names {next(iter(versions))}, which no --view does")
-    return asked
+    return made
 
 
-def _options(args: argparse.Namespace) -> Options:
+def options(args: argparse.Namespace) -> Options:
+    """The options; OptionsError if they contradict each other."""
     from feature_store.training import Options  # noqa: PLC0415 - as above
 
     given = {name: value for name in Options.__dataclass_fields__ if (value := getattr(args, name)) is not None}
     return Options(**given)
+
+
+def uris(args: argparse.Namespace, record: Record) -> dict[str, str] | None:
+    """Where the tables of a record are now, if that is said."""
+    return {view.name: _uri(args.features, view.name) for view in record.views} if args.features else None
 
 
 def _uri(features: str, view: str) -> str:

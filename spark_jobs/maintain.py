@@ -6,8 +6,7 @@ import argparse
 import datetime as dt
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -170,7 +169,7 @@ def _gather(spark: SparkSession, uri: str, day: str, layout: Layout) -> int:
     }
     order = f" ZORDER BY (`{day}`)" if layout.needs_all else ""
     try:
-        with _set(spark, settings):
+        with tables.set_for(spark, settings):
             metrics = spark.sql(f"OPTIMIZE {tables.name(uri)}{order}").collect()[0]["metrics"]
     except (PySparkException, Py4JJavaError) as error:
         if is_conflict(error):
@@ -181,22 +180,11 @@ def _gather(spark: SparkSession, uri: str, day: str, layout: Layout) -> int:
     return int(metrics["numFilesRemoved"])
 
 
-@contextmanager
-def _set(spark: SparkSession, settings: dict[str, int]) -> Iterator[None]:
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name in settings:
-            spark.conf.unset(name)
-
-
 def _vacuum(spark: SparkSession, uri: str, hours: int) -> Summary:
     vacuum = f"VACUUM {tables.name(uri)} RETAIN {hours} HOURS"
     # Delta lists the folder by so many tasks, 10,000 unless told: most of a minute on two cores.
     tasks = int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
-    with _set(spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
+    with tables.set_for(spark, {"spark.sql.sources.parallelPartitionDiscovery.parallelism": tasks}):
         if spark.sql(f"{vacuum} DRY RUN").isEmpty():
             return {"files_vacuumed": 0, "bytes_vacuumed": 0}  # doing it would add two versions that say so
         spark.sql(vacuum)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # py4j ships no types
@@ -46,6 +47,22 @@ def overtaken(uri: str) -> str:
 def name(uri: str) -> str:
     """A table's name in SQL."""
     return "delta.`{}`".format(uri.replace("`", "``"))
+
+
+@contextmanager
+def set_for(spark: SparkSession, settings: Mapping[str, str | int | bool]) -> Iterator[None]:
+    """Let a session have settings for what is done within, and after it those of before."""
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, held in before.items():
+            if held is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, held)
 
 
 def exists(uri: str) -> bool:

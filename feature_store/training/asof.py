@@ -16,7 +16,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
-import pyarrow.dataset as ds  # type: ignore[import-untyped]  # the same
 
 from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
@@ -24,7 +23,7 @@ from feature_store.function import Type
 from feature_store.training.errors import TrainingError
 from feature_store.training.events import Events, day_of
 from feature_store.training.record import ViewRecord
-from feature_store.training.tables import EVER, Table, TableError, VersionGoneError, places_of
+from feature_store.training.tables import EVER, Table, places_of, unreadable
 from feature_store.validation.sql import date, quoted
 from feature_store.view import Column
 
@@ -45,6 +44,7 @@ def session() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"SET memory_limit = '{MEMORY}'")
         connection.execute(f"SET temp_directory = '{folder}'")
         connection.execute("SET enable_progress_bar = false")
+        connection.execute("SET preserve_insertion_order = false")  # rows are brought into the events' order afterwards
         yield connection
 
 
@@ -106,9 +106,9 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
     keys, rows = (table.dataset(view.keys[1].name, each) for each in (DayRange(EVER.start, days.end), days))
     connection.register("keys_in", keys)
     connection.register("rows_in", rows)
-    known = f"{day} <= {date(days.end)}"
-    if view.held_back:
-        known += f" AND {day} NOT IN ({', '.join(map(date, view.held_back))})"
+    # Of days beyond these, files were left out where that could be; what is left of them does no harm, and to leave it
+    # out row by row would copy all others.
+    known = f"WHERE {day} NOT IN ({', '.join(map(date, view.held_back))})" if view.held_back else ""
     young = "" if max_age is None else f"AND _event_day - _day <= {max_age}"
     features = ", ".join(f"taken.{quoted(column.name)}" for column in view.features)
     of_rows = ", ".join(quoted(column.name) for column in (*view.keys, *view.features))
@@ -116,18 +116,18 @@ def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within w
         WITH found AS (
             SELECT _n, _entity, _event_day, k.{day} AS _day
             FROM (SELECT * FROM all_events WHERE _version = {place}) AS e
-            ASOF JOIN (SELECT {entity}, {day} FROM keys_in WHERE {known}) AS k
+            ASOF JOIN (SELECT {entity}, {day} FROM keys_in {known}) AS k
             ON _entity = k.{entity} AND _latest >= k.{day}
         )
         SELECT _n, _day, _event_day - _day AS _age, {features}
         FROM found
-        LEFT JOIN (SELECT {of_rows} FROM rows_in WHERE {known} AND {day} >= {date(days.start)}) AS taken
+        LEFT JOIN (SELECT {of_rows} FROM rows_in) AS taken
         ON _entity = taken.{entity} AND _day = taken.{day} {young}
     """
     try:
         made: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
-        raise _unreadable(table, keys, error) from error
+        raise unreadable(table, keys, error) from error
     if made.num_rows > pc.count_distinct(made[PLACE.name]).as_py():
         key = _repeated(connection, made, view)
         raise RepeatedKeyError(f"{table.uri} has several rows of {key} at version {table.version}")
@@ -150,7 +150,8 @@ def _in_order(rows: pa.Table, count: int) -> pa.Table:
     """One row an event: null where none was found."""
     places = np.full(count, -1, np.int64)
     places[rows[PLACE.name].to_numpy()] = np.arange(rows.num_rows)
-    return rows.drop_columns([PLACE.name]).take(pa.array(places, mask=places < 0))
+    # In one piece: to take from many is slower.
+    return rows.drop_columns([PLACE.name]).combine_chunks().take(pa.array(places, mask=places < 0))
 
 
 def entities(connection: duckdb.DuckDBPyConnection, view: ViewRecord, table: Table, until: DayRange) -> pa.Array:
@@ -163,15 +164,8 @@ def entities(connection: duckdb.DuckDBPyConnection, view: ViewRecord, table: Tab
     try:
         named: pa.Table = connection.sql(sql).to_arrow_table()
     except (duckdb.Error, OSError) as error:
-        raise _unreadable(table, keys, error) from error
+        raise unreadable(table, keys, error) from error
     return named[0].cast(pa.string()).combine_chunks()
-
-
-def _unreadable(table: Table, opened: ds.Dataset, error: Exception) -> TableError:
-    if lost := table.lost(opened):
-        return VersionGoneError(f"{table.uri} has lost a file of version {table.version}: {lost}")
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return TableError(f"{table.uri} can't be read at version {table.version}: {said}")
 
 
 def _dates(days: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:

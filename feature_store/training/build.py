@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
 from feature_store import files
 from feature_store.calendar import DayRange
 from feature_store.training import asof
-from feature_store.training.digest import digest
+from feature_store.training.digest import digest, order
 from feature_store.training.events import Events, EventsError, Given, checked, read_events
 from feature_store.training.options import Asked, Options, OptionsError
 from feature_store.training.record import KEY, ByDay, NotTheSameError, Record, ViewRecord
@@ -56,8 +56,9 @@ class TrainingSet:
             version="2.6",
             data_page_version="1.0",
             compression="zstd",
-            compression_level=3,
-            use_dictionary=True,
+            compression_level=1,
+            # Of numbers it takes three times as long as all else here, and makes the file larger.
+            use_dictionary=[field.name for field in table.schema if pa.types.is_string(field.type)],
             write_statistics=True,
             store_schema=True,
         )
@@ -76,11 +77,11 @@ def training_set(events: Given, asked: Sequence[Asked], options: Options | None 
         TrainingError: events, options or tables are unfit; one sentence says which.
     """
     options = options or Options()
-    entity = _entity(asked, options)
+    entity = entity_of(asked, options)
     table = read_events(events, entity)
     with asof.session() as connection:
         views = _views(asked, options, checked(table, entity, options))
-        return _made(connection, Record(views, options, entity, digest(table)), table)
+        return _made(connection, Record(views, options, entity, digest(table), order=order(table)), table)
 
 
 def training_set_by_day(
@@ -103,15 +104,13 @@ def training_set_by_day(
         TrainingError: options or tables are unfit; one sentence says which.
     """
     options = options or Options()
-    if every < 1:
-        raise OptionsError(f"every {every} days: it takes a whole number from 1")
-    entity = _entity(asked, options)
-    by_day = ByDay(days, every)
+    of_days = by_day(days, every)
+    entity = entity_of(asked, options)
     with asof.session() as connection:
         # As far as days go, which are the same for all entities, the versions can be told.
-        one = _spine(pa.array([""]), by_day, entity, options)
+        one = _spine(pa.array([""]), of_days, entity, options)
         views = _views(asked, options, checked(one, entity, options))
-        return _made(connection, Record(views, options, entity, by_day), None)
+        return _made(connection, Record(views, options, entity, of_days), None)
 
 
 def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | None = None) -> TrainingSet:
@@ -129,31 +128,54 @@ def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | N
         VersionGoneError: a version that it takes is there no more.
         TrainingError: something can't be read.
     """
-    views = tuple(replace(view, uri=(uris or {}).get(view.name, view.uri)) for view in record.views)
+    check_given(record, events)
     table = None
     if not isinstance(record.events, ByDay):
-        if events is None:
-            raise EventsError("the record is of a list of events: it takes the same again")
         table = read_events(events, record.entity)
         if (given := digest(table)) != record.events:
             raise NotTheSameError(
                 f"the events are not those of the record: their digest is {given}, not {record.events}"
             )
-    elif events is not None:
-        raise EventsError("the record is of a range of days, and takes no events")
+        if record.order and order(table) != record.order:
+            raise NotTheSameError("the events are not those of the record: they are the same in another order")
     with asof.session() as connection:
-        made = _made(connection, replace(record, views=views), table)
-    if made.record.digest != record.digest:
-        raise NotTheSameError(
-            f"the set is not that of the record: the digest of its content is {made.record.digest}, not {record.digest}"
-        )
+        made = _made(connection, replace(record, views=moved(record, uris)), table)
+    check_outcome(made.record, record)
     return TrainingSet(made.table, record)
+
+
+def by_day(days: DayRange, every: int) -> ByDay:
+    """The days of a range, every so many of them; OptionsError if that is none."""
+    if every < 1:
+        raise OptionsError(f"every {every} days: it takes a whole number from 1")
+    return ByDay(days, every)
+
+
+def check_given(record: Record, events: object) -> None:
+    """See whether a record takes events, and whether they are given; EventsError if these differ."""
+    if isinstance(record.events, ByDay) and events is not None:
+        raise EventsError("the record is of a range of days, and takes no events")
+    if not isinstance(record.events, ByDay) and events is None:
+        raise EventsError("the record is of a list of events: it takes the same again")
+
+
+def moved(record: Record, uris: Mapping[str, str] | None) -> tuple[ViewRecord, ...]:
+    """What a record takes of the views, where the tables are now."""
+    return tuple(replace(view, uri=(uris or {}).get(view.name, view.uri)) for view in record.views)
+
+
+def check_outcome(made: Record, record: Record) -> None:
+    """Compare what has come out with what had to, by a NotTheSameError."""
+    if made.digest != record.digest:
+        raise NotTheSameError(
+            f"the set is not that of the record: the digest of its content is {made.digest}, not {record.digest}"
+        )
 
 
 def _made(connection: duckdb.DuckDBPyConnection, record: Record, events: pa.Table | None) -> TrainingSet:
     """Make what a record asks for; the record with what has come of it."""
     options = record.options
-    tables = {view.name: _tables(view) for view in record.views}
+    tables = {view.name: tables_of(view) for view in record.views}
     if isinstance(record.events, ByDay):
         days = record.events.days
         named = [asof.entities(connection, view, table, days) for view in record.views for table in tables[view.name]]
@@ -166,26 +188,43 @@ def _made(connection: duckdb.DuckDBPyConnection, record: Record, events: pa.Tabl
         there = _seen(rows.values(), options)
         events, rows = events.filter(there), {view: each.filter(there) for view, each in rows.items()}
     columns = {name: events[name] for name in events.column_names}
-    for name, column in _features(rows, events.column_names, options):
-        if name in columns:
-            raise OptionsError(
-                f"two columns of the set would be called {name}: rename the events' own, or leave it out"
-            )
-        columns[name] = column
+    for view, names in names_of(record.views, events.column_names, options).items():
+        columns |= {name: rows[view][column] for column, name in names.items()}
     table = pa.table(columns).combine_chunks()
     return TrainingSet(table, replace(record, rows=table.num_rows, digest=digest(table)))
 
 
-def _features(
-    rows: Mapping[str, pa.Table], others: Sequence[str], options: Options
-) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The views' columns with the names that they have in the set."""
+def names_of(views: Sequence[ViewRecord], others: Sequence[str], options: Options) -> dict[str, dict[str, str]]:
+    """Name the views' columns in a set.
+
+    Args:
+        views: what is taken of each.
+        others: the events' columns.
+        options: whether all have their view's name before their own.
+
+    Returns:
+        Of each view the names by columns: day, age, features.
+
+    Raises:
+        OptionsError: two columns would have one name.
+    """
     own = (asof.DAY.name, asof.AGE.name)
-    count = Counter([*others, *(name for table in rows.values() for name in table.column_names)])
-    for view, table in rows.items():
-        for name in table.column_names:
-            full = options.full_names or name in own or count[name] > 1
-            yield f"{view}{JOINT}{name.lstrip('_')}" if full else name, table[name]
+    of = {view.name: [*own, *(column.name for column in view.features)] for view in views}
+    count = Counter([*others, *(column for columns in of.values() for column in columns)])
+    named: dict[str, dict[str, str]] = {}
+    taken_ = set(others)
+    for view, columns in of.items():
+        named[view] = {}
+        for column in columns:
+            full = options.full_names or column in own or count[column] > 1
+            name = f"{view}{JOINT}{column.lstrip('_')}" if full else column
+            if name in taken_:
+                raise OptionsError(
+                    f"two columns of the set would be called {name}: rename the events' own, or leave it out"
+                )
+            taken_.add(name)
+            named[view][column] = name
+    return named
 
 
 def _seen(tables: Iterable[pa.Table], options: Options) -> pa.ChunkedArray:
@@ -196,8 +235,8 @@ def _seen(tables: Iterable[pa.Table], options: Options) -> pa.ChunkedArray:
     return reduce(pc.or_, young)
 
 
-def _entity(asked: Sequence[Asked], options: Options) -> str:
-    """The events' column of entities."""
+def entity_of(asked: Sequence[Asked], options: Options) -> str:
+    """Name the events' column of entities; OptionsError if what is asked for does not go together."""
     if not asked:
         raise OptionsError("no view is asked for")
     names = [each.view.name for each in asked]
@@ -214,7 +253,8 @@ def _views(asked: Sequence[Asked], options: Options, events: Events) -> tuple[Vi
     return tuple(taken(each, options, events.moments) for each in asked)
 
 
-def _tables(view: ViewRecord) -> list[Table]:
+def tables_of(view: ViewRecord) -> list[Table]:
+    """Open a view's table at each version; NotTheSameError if it is another than the record's."""
     tables = [open_table(view.uri, version.number) for version in view.versions]
     for table in tables:
         if table.id != view.id:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from feature_store import files, layout
 from feature_store.arrow_readings import is_text
-from feature_store.training.digest import plain
+from feature_store.training.digest import canonical, plain
 from feature_store.training.errors import TrainingError
 from feature_store.training.options import UTC, Options
 
@@ -61,6 +61,10 @@ def read_events(given: Given, entity: str) -> pa.Table:
             is passed over) or polars, or whatever else Arrow can make a table of.
         entity: the column of entities, which a CSV file has as text even where it looks like a number.
 
+    Returns:
+        All of their columns: text as Arrow's plain one; moments in microseconds, those with a zone in UTC. So the same
+        events are the same table, whatever they came in.
+
     Raises:
         EventsError: it can't be read as a table.
     """
@@ -68,8 +72,7 @@ def read_events(given: Given, entity: str) -> pa.Table:
     for name in table.column_names:
         if table.column_names.count(name) > 1:
             raise EventsError(f"the events have two columns of name {name}")
-    columns = {name: plain(table[name]) for name in table.column_names}
-    return pa.table(columns) if columns else table
+    return canonical(table)
 
 
 def _read(given: Given, entity: str) -> pa.Table:

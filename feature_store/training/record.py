@@ -8,7 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
+import pyarrow.fs  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # the same
 
 from feature_store import files
 from feature_store.calendar import DayRange
@@ -19,6 +20,7 @@ from feature_store.view import Column, FeatureView
 
 FORMAT = 1  # of records; another one where the same record would come to another table
 KEY = b"feature_store.training"  # of the metadata of a Parquet file: its record
+FILE = "_training_record.json"  # in a folder of them: theirs; readers of Parquet pass over such a name
 MICROSECOND = dt.timedelta(microseconds=1)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -85,9 +87,10 @@ class Record:
         views: what was taken of each.
         options: the options, and the events' columns.
         entity: the events' column of entities.
-        events: a digest of the events; or the days, where no events were given.
+        events: a digest of the events, in whatever order; or the days, where no events were given.
         rows: of the set.
-        digest: of the set's content.
+        digest: of the set's content, its rows in whatever order.
+        order: a digest of the events' order, where the set keeps it: Spark's does not.
     """
 
     views: tuple[ViewRecord, ...]
@@ -96,6 +99,7 @@ class Record:
     events: str | ByDay
     rows: int = 0
     digest: str = ""
+    order: str = ""
 
     def as_json(self) -> str:
         """Write it as one line of JSON: the same record is the same text."""
@@ -122,15 +126,18 @@ class Record:
                 events=events if isinstance(events, str) else _by_day(events),
                 rows=int(said["rows"]),
                 digest=str(said["digest"]),
+                order=str(said["order"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise RecordError(f"it is no record of a training set: {error!r}") from error
 
     @classmethod
     def read(cls, uri: str) -> Record:
-        """Read the record that a training set's Parquet file holds; RecordError if there is none."""
+        """Read the record that a training set's Parquet file, or folder, holds; RecordError if there is none."""
         try:
             system, path = files.locate(uri)
+            if system.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+                return cls._of_folder(uri, system, f"{path}/{FILE}")
             with system.open_input_file(path) as file:
                 metadata = pq.read_schema(file).metadata or {}
         except (OSError, ValueError) as error:
@@ -138,6 +145,13 @@ class Record:
         if KEY not in metadata:
             raise RecordError(f"{uri} holds no record of a training set")
         return cls.of_json(metadata[KEY])
+
+    @classmethod
+    def _of_folder(cls, uri: str, system: pyarrow.fs.FileSystem, path: str) -> Record:
+        if system.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+            raise RecordError(f"{uri} holds no record of a training set: none was made there, or not to its end")
+        with system.open_input_stream(path) as stream:
+            return cls.of_json(stream.read())
 
 
 def declaration_digest(view: FeatureView) -> str:

@@ -100,6 +100,14 @@ def open_table(uri: str, version: int | None = None) -> Table:
         raise TableError(f"{uri} can't be opened: {said}") from error
 
 
+def unreadable(table: Table, opened: ds.Dataset, error: Exception) -> TableError:
+    """Say why reading a table has failed."""
+    if lost := table.lost(opened):
+        return VersionGoneError(f"{table.uri} has lost a file of version {table.version}: {lost}")
+    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TableError(f"{table.uri} can't be read at version {table.version}: {said}")
+
+
 def taken(asked: Asked, options: Options, moments: Whole) -> ViewRecord:
     """Settle of which table, versions and days a view's features are taken, and write it down.
 

@@ -183,3 +183,30 @@ def test_maintain_refuses_with_2(call: Call, arguments: list[str], message: str)
     shown = call("maintain", *arguments)
     assert shown.returncode == 2, shown.stderr
     assert message in shown.stderr
+
+
+def test_training_takes_what_the_other_engine_takes(call: Call) -> None:
+    shown = call("training", "--help")
+    assert shown.returncode == 0, shown.stderr
+    for argument in ("--events", "--view", "--out", "--start", "--max-age", "--rebuild", "--summary"):
+        assert argument in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "it takes --features and at least one --view"),
+        (["--features", "f", "--view", "wheather"], "There is no feature view 'wheather'"),
+        (["--features", "f", "--view", f"{ENERGY.name}:x"], f"view {ENERGY.name} has no feature 'x'"),
+        (["--features", "f", "--view", ENERGY.name], "it takes --events, or --start and --end"),
+        (["--features", "f", "--view", ENERGY.name, "--events", "e", "--zone", "Moon"], "there is no time zone 'Moon'"),
+        (["--features", "f", "--view", ENERGY.name, "--events", "e", "--as-known"], "made in one process"),
+        (["--rebuild", "r", "--max-age", "0"], "alone: not --max-age"),
+        (["--rebuild", "r", "--view", ENERGY.name], "alone: not --view"),
+    ],
+)
+def test_training_says_what_to_give(call: Call, arguments: list[str], message: str) -> None:
+    shown = call("training", "--out", "o", *arguments)
+    assert shown.returncode == 2
+    assert message in shown.stderr
+    assert "Traceback" not in shown.stderr

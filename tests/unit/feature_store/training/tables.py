@@ -13,6 +13,8 @@ from deltalake import write_deltalake
 
 from feature_store.arrow_readings import schema
 from feature_store.source import Measure, Source
+from feature_store.training import Options
+from feature_store.training import events as of_events
 from feature_store.view import Aggregation, FeatureView, Function, Window
 
 SOURCE = Source(
@@ -38,6 +40,7 @@ def view(name: str, aggregation: str) -> FeatureView:
 USE = view("usage", "total")
 OTHER = view("other", "sum")
 FIRST = dt.date(2014, 2, 1)
+CHECKED = of_events.checked
 
 Key = tuple[str, dt.date]
 
@@ -107,3 +110,38 @@ def looked_up(
 def found_in(table: pa.Table, of: FeatureView = USE) -> list[tuple[Any, ...]]:
     names = [f"{of.name}__day", f"{of.name}__age", *(column.name for column in of.columns[2:])]
     return list(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+
+def apart(
+    values: Mapping[Key, float | None], of: Sequence[tuple[str, Any]]
+) -> tuple[dict[Key, float | None], list[tuple[str, Any]]]:
+    """Give each event a history of its own: a copy of its entity's rows, under a name that no other event has."""
+    own = [(f"{entity}{number}", when) for number, (entity, when) in enumerate(of)]
+    copies = {
+        (name, row): value
+        for (name, _), (entity, _) in zip(own, of, strict=True)
+        for (whose, row), value in values.items()
+        if whose == entity
+    }
+    return copies, own
+
+
+def spoiled(
+    values: Mapping[Key, float | None], of: Iterable[tuple[str, Any]], options: Options
+) -> dict[Key, float | None]:
+    """The rows that each event may know; and others in place of all that it may not: changed, withdrawn and added."""
+    known = {name: known_until(when, options.zone, options.lag)[1] for name, when in of}
+    made: dict[Key, float | None] = {}
+    for place, ((name, row), value) in enumerate(values.items()):
+        if row <= known[name]:
+            made[name, row] = value
+        elif place % 2:
+            made[name, row] = -99.0
+    # The first days that no event may know of: its own, which is not over, is among them.
+    return made | {(name, last + dt.timedelta(days=later)): 99.0 for name, last in known.items() for later in (1, 2)}
+
+
+def leaking(*given: Any) -> of_events.Events:
+    """Planted: an event with a time of day knows its own day, which is not over; one of a date the next."""
+    made = CHECKED(*given)
+    return of_events.Events(made.table, made.entities, made.days, made.limits + 1, made.moments)

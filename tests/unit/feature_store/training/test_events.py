@@ -65,6 +65,7 @@ def test_parquet_data_frames_and_arrow_come_to_the_same(uri: str, tmp_path: Path
     assert {made.record.events for made in sets} == {sets[0].record.events}
     assert {made.record.digest for made in sets} == {sets[0].record.digest}
     assert sets[0].table["used"].to_pylist() == [2.0, 3.0]
+    assert all(made.table.equals(sets[0].table) for made in sets)
     moments = frame.assign(
         event_time=pd.to_datetime(["2014-02-03 10:00", "2014-02-03 00:00"]).tz_localize("Europe/London")
     )

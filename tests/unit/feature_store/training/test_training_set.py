@@ -18,17 +18,18 @@ from hypothesis import strategies as st
 from feature_store.arrow_readings import schema
 from feature_store.calendar import DayRange
 from feature_store.training import Asked, Options, OptionsError, build, digest, training_set, training_set_by_day
-from feature_store.training import events as of_events
 from feature_store.view import Aggregation, Function, Measure
 from tests.unit.feature_store.training.tables import (
     OTHER,
     USE,
+    apart,
     day,
     events,
     found_in,
-    known_until,
+    leaking,
     looked_up,
     moment,
+    spoiled,
     write,
 )
 
@@ -74,39 +75,32 @@ def test_each_event_gets_what_looking_at_every_row_finds(
 
 
 @settings(max_examples=30, deadline=None)
-@given(values=tables, later=tables, of=times.filter(len), max_age=ages, zone=zones)
+@given(values=tables, of=times.filter(len), max_age=ages, zone=zones, lag=lags)
 def test_no_row_after_an_event_changes_what_it_gets(
-    tmp_path_factory: pytest.TempPathFactory, values: Any, later: Any, of: Any, max_age: int | None, zone: str
+    tmp_path_factory: pytest.TempPathFactory, values: Any, of: Any, max_age: int | None, zone: str, lag: dt.timedelta
 ) -> None:
-    """Rows are changed, added and withdrawn that are later than the latest event may know."""
-    assert not disturbed(tmp_path_factory.mktemp("tables"), values, later, of, Options(max_age=max_age, zone=zone))
+    """Of each event, rows are changed, added and withdrawn that are later than it may know: of its own day on."""
+    options = Options(max_age=max_age, zone=zone, lag=lag)
+    assert not disturbed(tmp_path_factory.mktemp("tables"), values, of, options)
 
 
-def disturbed(path: Path, values: Any, later: Any, of: Any, options: Options) -> bool:
-    """Whether a set differs once the rows that no event may know are others."""
-    last = max(known_until(when, options.zone, options.lag)[1] for _, when in of)
-    known = {key: value for key, value in values.items() if key[1] <= last}
-    other = known | {key: value for key, value in later.items() if key[1] > last}
-    before, after = write(path / "before", values), write(path / "after", other)
-    sets = [training_set(events(*of), [Asked(USE, uri)], options).record.digest for uri in (before, after)]
+def disturbed(path: Path, values: Any, of: Any, options: Options) -> bool:
+    """Whether a set differs once the rows that its events may not know are others."""
+    held, own = apart(values, of)
+    uris = write(path / "before", held), write(path / "after", spoiled(held, own, options))
+    sets = [training_set(events(*own), [Asked(USE, uri)], options).record.digest for uri in uris]
     return sets[0] != sets[1]
 
 
-def test_a_leak_of_one_day_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", [moment(2, 23, 59), moment(2), day(2)])
+def test_a_leak_of_one_day_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: Any) -> None:
     """Planted: an event knows its own day, which is not over."""
-    checked = of_events.checked
-
-    def leaking(*given_: Any) -> of_events.Events:
-        made = checked(*given_)
-        return of_events.Events(made.table, made.entities, made.days, made.limits + 1, made.moments)
-
-    values, later = {("A", day(1)): 1.0, ("A", day(2)): 2.0}, {("A", day(2)): 3.0}
-    of = [("A", moment(2, 23, 59))]
-    assert not disturbed(tmp_path / "right", values, later, of, Options())
+    values = {("A", day(1)): 1.0, ("A", day(2)): 2.0, ("A", day(3)): 3.0}
+    assert not disturbed(tmp_path / "right", values, [("A", when)], Options())
     monkeypatch.setattr(build, "checked", leaking)
-    assert disturbed(tmp_path / "leaking", values, later, of, Options())
-    made = training_set(events(*of), [Asked(USE, write(tmp_path / "own", values))]).table
-    assert found_in(made) != looked_up(values, of)
+    assert disturbed(tmp_path / "leaking", values, [("A", when)], Options())
+    made = training_set(events(("A", when)), [Asked(USE, write(tmp_path / "own", values))]).table
+    assert found_in(made) != looked_up(values, [("A", when)])
 
 
 @pytest.mark.parametrize(
@@ -252,6 +246,9 @@ def test_the_digest_is_of_values(tmp_path: Path) -> None:
     numbers = pa.table({"x": [1.0, None, -0.0], "who": ["a", "b", None], "flag": [True, None, False]})
     again = pa.concat_tables([numbers.slice(0, 1), numbers.slice(1)])
     assert digest.digest(again) == digest.digest(numbers)
+    turned = numbers.take([2, 0, 1])
+    assert digest.digest(turned) == digest.digest(numbers)
+    assert digest.order(turned) != digest.order(numbers) == digest.order(again)
     as_others = numbers.set_column(1, "who", numbers["who"].cast(pa.large_string()).dictionary_encode())
     assert digest.digest(as_others) == digest.digest(numbers)
     hidden = pa.Array.from_buffers(
@@ -260,6 +257,7 @@ def test_the_digest_is_of_values(tmp_path: Path) -> None:
     assert digest.digest(numbers.set_column(0, "x", hidden)) == digest.digest(numbers)
     for column, other in (
         ("x", pa.array([1.0, None, 0.0])),
+        ("x", pa.array([None, 1.0, -0.0])),
         ("x", pa.array([1.0, 0.0, -0.0])),
         ("x", pa.array([1.0, None, -0.0], pa.float32())),
         ("who", pa.array(["ab", "", None])),
@@ -269,3 +267,27 @@ def test_the_digest_is_of_values(tmp_path: Path) -> None:
         place = numbers.column_names.index(column)
         assert digest.digest(numbers.set_column(place, column, other)) != digest.digest(numbers), other
     assert digest.digest(numbers.rename_columns(["y", "who", "flag"])) != digest.digest(numbers)
+
+
+def test_the_digest_of_moments_is_of_when_they_are() -> None:
+    """Whatever unit a library has, and whatever zone they are shown in; a moment without a zone is another."""
+    when = [dt.datetime(2014, 2, 1, 12, 30), None]
+    naive = [pa.table({"t": pa.array(when, pa.timestamp(unit))}) for unit in ("s", "ms", "us", "ns")]
+    zoned = [pa.table({"t": each["t"].cast(pa.timestamp("us", "UTC"))}) for each in naive]
+    there = [pa.table({"t": each["t"].cast(pa.timestamp("ns", LONDON))}) for each in zoned]
+    assert len({digest.digest(each) for each in naive}) == 1
+    assert len({digest.digest(each) for each in [*zoned, *there]}) == 1
+    assert digest.digest(naive[0]) != digest.digest(zoned[0])
+    nanoseconds = [pa.table({"t": pa.array([number], pa.int64()).cast(pa.timestamp("ns"))}) for number in (1, 2)]
+    assert digest.digest(nanoseconds[0]) != digest.digest(nanoseconds[1])
+
+
+def test_the_digest_of_a_part_is_a_part_of_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Spark's tasks reckon it; and it is the same in whatever pieces this is done."""
+    table = digest.canonical(pa.table({"x": range(50), "who": [str(each) for each in range(50)]}))
+    parts = [digest.total(digest.row_numbers(table.slice(first, 20))) for first in (0, 20, 40)]
+    assert digest.of_sum(table.schema, 50, sum(parts)) == digest.digest(table)
+    before = digest.order(table)
+    monkeypatch.setattr(digest, "ROWS", 7)
+    assert digest.of_sum(table.schema, 50, sum(parts)) == digest.digest(table)
+    assert digest.order(table) == before
