@@ -20,7 +20,7 @@ COPY infra/local/__init__.py infra/local/setup.py infra/local/jars.py infra/loca
      infra/local/settings.py infra/local/spark_defaults.py infra/local/
 COPY infra/local/cassandra/java infra/local/cassandra/java
 # The packages that pyproject.toml names, for its editable installation.
-RUN mkdir -p feature_store/sync feature_store/validation feature_store/views spark_jobs \
+RUN mkdir -p feature_store/online feature_store/sync feature_store/training feature_store/validation feature_store/views spark_jobs \
     && python -m infra.local.setup
 
 FROM base
