@@ -67,7 +67,10 @@ class ThrottledError(ReadError):
 
 
 class UnreachableError(ReadError):
-    """No server could be asked until the deadline. Why not, the driver says in its log (`cassandra`)."""
+    """No server could be asked until the deadline, or each had an error of its own.
+
+    Why one can't be asked, the driver says in its log (`cassandra`).
+    """
 
 
 class DeadlineError(ReadError):

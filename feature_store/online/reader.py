@@ -22,7 +22,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 # The driver ships no types.
-from cassandra import ConsistencyLevel, OperationTimedOut, ReadTimeout, Unavailable  # type: ignore[import-untyped]
+from cassandra import (  # type: ignore[import-untyped]
+    ConsistencyLevel,
+    OperationTimedOut,
+    ReadFailure,
+    ReadTimeout,
+    Unavailable,
+)
 from cassandra.cluster import (  # type: ignore[import-untyped]
     EXEC_PROFILE_DEFAULT,
     ExecutionProfile,
@@ -35,7 +41,11 @@ from cassandra.policies import (  # type: ignore[import-untyped]
     FallthroughRetryPolicy,
 )
 from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
-from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage  # type: ignore[import-untyped]
+from cassandra.protocol import (  # type: ignore[import-untyped]
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+    ServerError,
+)
 from cassandra.util import Date  # type: ignore[import-untyped]
 
 from feature_store import cql, cql_lint
@@ -63,7 +73,7 @@ if TYPE_CHECKING:
 
 # Pauses before another try are random, up to a bound that doubles ("full jitter": AWS Architecture Blog, "Exponential
 # Backoff And Jitter"): those who were refused together do not come back together.
-FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1  # seconds
+FIRST_PAUSE, LONGEST_PAUSE, DOUBLINGS = 0.005, 0.1, 5  # seconds; and as often as it takes from one to the other
 # What passes, and what it is if it does not until the deadline. Keyspaces says that it has no capacity left by the
 # error that Cassandra has for replicas that did not answer; to a client both are the same.
 PASSING: Mapping[type[Exception], type[ReadError]] = {
@@ -71,12 +81,13 @@ PASSING: Mapping[type[Exception], type[ReadError]] = {
     OverloadedErrorMessage: ThrottledError,
     OperationTimedOut: DeadlineError,
     Unavailable: UnreachableError,
+    ReadFailure: UnreachableError,
+    ServerError: UnreachableError,
     IsBootstrappingErrorMessage: UnreachableError,
     NoHostAvailable: UnreachableError,
     NoConnectionsAvailable: UnreachableError,
     ConnectionException: UnreachableError,
 }
-FAILURES = (*DRIVER_ERRORS, ConnectionException, NoConnectionsAvailable)
 # So much of the deadline is over when another endpoint is asked, too. It is a read more to pay for, which a slow
 # endpoint, or a connection that is dead without a word, makes worth it.
 SECOND_ASKED_AFTER = 0.5
@@ -237,7 +248,7 @@ class Reader:
             try:
                 rows = self._ask(entity, tries).result().current_rows
                 break
-            except FAILURES as error:
+            except DRIVER_ERRORS as error:
                 time.sleep(self._pause(entity, tries, error))
         return self._answer(entity, rows)
 
@@ -245,7 +256,7 @@ class Reader:
         while True:
             try:
                 return await self._asked(entity, tries)
-            except FAILURES as error:
+            except DRIVER_ERRORS as error:
                 await asyncio.sleep(self._pause(entity, tries, error))
 
     async def _asked(self, entity: str, tries: _Tries) -> Rows:
@@ -304,7 +315,7 @@ class Reader:
             under_way -= 1
             if error is None:
                 found.take(read.entity, rows or ())
-            elif isinstance(error, FAILURES):
+            elif isinstance(error, DRIVER_ERRORS):
                 pause(read, error)
             else:
                 raise error
@@ -420,7 +431,8 @@ class _Tries:
 
     def pause(self) -> float | None:
         """Seconds until the next try; None if the call is over by then."""
-        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.count - 1)))  # noqa: S311 - no secret
+        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.count - 1, DOUBLINGS))
+        pause = random.uniform(0, bound)  # noqa: S311 - no secret
         return pause if time.monotonic() + pause < self._ends else None
 
 
@@ -499,12 +511,13 @@ def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
     of_view = [column.name for column in view.columns if column.name not in (view.entity, view.day)]
     if options.features is None:
         return tuple(of_view)
-    unknown = [name for name in options.features if name not in of_view]
-    if unknown or not options.features:
+    wanted = tuple(dict.fromkeys(options.features))  # one that is asked for twice is there once
+    unknown = [name for name in wanted if name not in of_view]
+    if unknown or not wanted:
         raise UnknownFeatureError(
             f"{view.name} has no feature {', '.join(map(repr, unknown)) or 'of no name'}: it has {', '.join(of_view)}."
         )
-    return tuple(dict.fromkeys(options.features))  # one that is asked for twice is there once
+    return wanted
 
 
 def _profile(session: Session, options: Options) -> ExecutionProfile:

@@ -13,15 +13,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cassandra import InvalidRequest, OperationTimedOut, ReadTimeout, Unavailable
+from cassandra import InvalidRequest, OperationTimedOut, ReadFailure, ReadTimeout, Unavailable
 from cassandra.cluster import ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionShutdown
+from cassandra.pool import NoConnectionsAvailable
+from cassandra.protocol import ServerError
 from cassandra.util import Date
 
 from feature_store import online
 from feature_store.endpoint import UndecodableError
 from feature_store.energy import ENERGY
 from feature_store.online import Answer, Options, Reader, State
+from feature_store.online.reader import _Tries
 
 pytestmark = pytest.mark.unit
 
@@ -215,6 +218,8 @@ class TestFailures:
             NoHostAvailable("none", {}),
             ConnectionShutdown("closed"),
             OperationTimedOut(),
+            ServerError(0, "Internal server error", {}),
+            ReadFailure("failed"),
         ],
         ids=lambda error: type(error).__name__,
     )
@@ -229,6 +234,7 @@ class TestFailures:
             (THROTTLED, online.ThrottledError),
             (NoHostAvailable("none", {}), online.UnreachableError),
             (ConnectionShutdown("closed"), online.UnreachableError),
+            (ServerError(0, "Internal server error", {}), online.UnreachableError),
             (None, online.DeadlineError),
         ],
         ids=lambda each: getattr(each, "__name__", type(each).__name__),
@@ -261,6 +267,12 @@ class TestFailures:
     def test_of_several_endpoints(self, read: Read, causes: list[Exception], kind: type[Exception]) -> None:
         with pytest.raises(kind):
             read(reader(Server({"A": [NoHostAvailable("none", dict(enumerate(causes)))]}), deadline=0.1), "A")
+
+    def test_however_many_tries_there_were(self) -> None:
+        """As in minutes of a deadline; a float holds no more than 1,024 doublings."""
+        tries = _Tries(1000)
+        tries.count = 5000
+        assert 0 <= (tries.pause() or 0) <= 0.1
 
     def test_another_error_is_none_to_wait_for(self, read: Read) -> None:
         server = Server({"A": [InvalidRequest("no such table")]})
@@ -362,6 +374,19 @@ class TestOptions:
             "energy_sum",
             "energy_mean",
         )
+
+    def test_features_that_can_be_gone_through_once(self) -> None:
+        names = ["energy_sum", "energy_mean"]
+        assert reader(Server({}), features=(name for name in names)).features == tuple(names)
+
+    @pytest.mark.parametrize("error", [ConnectionShutdown("closed"), NoConnectionsAvailable("none")])
+    def test_a_connection_that_is_lost_while_it_is_made(self, error: Exception) -> None:
+        class Lost(Server):
+            def prepare(self, statement: str) -> Any:
+                raise error
+
+        with pytest.raises(online.OnlineError, match="The latest energy_data_features can't be asked for"):
+            reader(Lost({}))
 
     def test_another_endpoint_is_asked_when_half_of_the_deadline_is_over(self) -> None:
         policies = []
