@@ -78,7 +78,11 @@ class DeadlineError(ReadError):
 
 
 class PoisonedRowError(ReadError):
-    """What is in the row is no row of the view: of another type, no finite number, or of a day that is not over."""
+    """What is in the row is no row of the view: of another type, no finite number, or of a day that has not begun."""
+
+
+class EntityError(ReadError):
+    """No row can be of such an entity: it has no bytes, more than Keyspaces takes in a key, or is no UTF-8."""
 
 
 class RefusedError(ReadError):

@@ -11,6 +11,7 @@ import asyncio
 import datetime as dt
 import heapq
 import math
+import os
 import random
 import time
 import zoneinfo
@@ -51,9 +52,11 @@ from cassandra.util import Date  # type: ignore[import-untyped]
 from feature_store import cql, cql_lint
 from feature_store.endpoint import DRIVER_ERRORS, OnlineError, UndecodableError
 from feature_store.function import Type
+from feature_store.keyspaces import ENTITY_BYTES
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    EntityError,
     PoisonedRowError,
     ReadError,
     RefusedError,
@@ -172,7 +175,7 @@ class Reader:
         self._types = tuple(kinds[name] for name in self._names)
         self._days = tuple(place for place, kind in enumerate(self._types) if kind is dt.date)
         self._doubles = tuple(place for place, kind in enumerate(self._types) if kind is float)
-        self._session, self._now = session, now
+        self._session, self._now, self._process = session, now, os.getpid()
         self._profile = _profile(session, options)
         try:
             self._statement = session.prepare(cql_lint.checked(cql.latest(view, keyspace, (view.day, *self.features))))
@@ -188,7 +191,9 @@ class Reader:
             ThrottledError, UnreachableError, DeadlineError: not until the deadline.
             StaleError: its features are too old, and the reader refuses such.
             PoisonedRowError: the row is none of the view.
+            EntityError: no row can be of such an entity.
             RefusedError: the server refuses the read.
+            OnlineError: the connection is another process's, which has forked.
         """
         if self.options.observer is None:
             return self._get(entity)
@@ -225,7 +230,7 @@ class Reader:
 
             async def read() -> None:
                 for entity in left:
-                    if found.refused:
+                    if found.refused or (found.failed and shared.over):
                         break
                     try:
                         rows = await self._awaited(entity, shared.again())
@@ -298,8 +303,12 @@ class Reader:
                 read = ready.popleft()
                 try:
                     self._begin(read, heard)
-                except OperationTimedOut as over:  # the deadline is
+                except EntityError as error:
+                    found.fail(error)
+                except OperationTimedOut as over:  # the deadline is, for all that have not begun
                     pause(read, over)
+                    ready.clear()
+                    paused.clear()
                 else:
                     under_way += 1
             try:
@@ -329,6 +338,12 @@ class Reader:
     def _ask(self, entity: str, tries: _Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
             raise TypeError(f"An entity of {self.view.name} is a text, not {entity!r}.")
+        if os.getpid() != self._process:  # where the driver's thread is not: no answer would come, and no deadline
+            raise OnlineError("The connection is another process's: one that forks makes its own after the fork.")
+        if not _can_be(entity):
+            raise EntityError(
+                f"Nobody in {self.view.name} is {entity[:50]!r}: an entity has 1 to {ENTITY_BYTES} bytes of UTF-8."
+            )
         return self._session.execute_async(
             self._statement, (entity,), execution_profile=self._profile, timeout=tries.begin()
         )
@@ -364,7 +379,7 @@ class Reader:
         day, *values = self._cells(entity, row)
         age = (self._now().astimezone(self._zone).date() - day).days
         if age < 0:
-            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that is not over.")
+            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that has not begun.")
         stale = self.options.max_age is not None and age > self.options.max_age
         features: dict[str, Value] = dict(zip(self.features, values, strict=True))
         return Answer(entity, State.STALE if stale else State.FOUND, day, age, features)
@@ -421,6 +436,11 @@ class _Tries:
         made._ends = self._ends
         return made
 
+    @property
+    def over(self) -> bool:
+        """Whether there is no time left."""
+        return time.monotonic() >= self._ends
+
     def begin(self) -> float:
         """Begin a try; seconds that it has, or OperationTimedOut if there are none left."""
         left = self._ends - time.monotonic()
@@ -454,14 +474,14 @@ class _Found:
     def __init__(self, answer: Callable[[str, Rows], Answer]) -> None:
         self._answer = answer
         self._rows: dict[str, Rows] = {}
-        self._failed: ReadError | None = None
+        self.failed: ReadError | None = None
         self.refused = False
 
     def take(self, entity: str, rows: Rows) -> None:
         self._rows[entity] = rows
 
     def fail(self, error: ReadError) -> None:
-        self._failed = self._failed or error
+        self.failed = self.failed or error
         self.refused = self.refused or isinstance(error, RefusedError)  # so would all others be
 
     def of(self, wanted: Sequence[str]) -> list[Answer]:
@@ -472,10 +492,17 @@ class _Found:
                 answers[entity] = self._answer(entity, rows)
             except ReadError as error:
                 self.fail(error)
-        if self._failed:
-            self._failed.answers = answers
-            raise self._failed
+        if self.failed:
+            self.failed.answers = answers
+            raise self.failed
         return [answers[entity] for entity in wanted]
+
+
+def _can_be(entity: str) -> bool:
+    try:
+        return 0 < len(entity.encode()) <= ENTITY_BYTES
+    except UnicodeEncodeError:  # half of a pair of surrogates, as JSON may have it
+        return False
 
 
 def _several(entities: Iterable[str]) -> list[str]:

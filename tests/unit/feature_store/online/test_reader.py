@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from feature_store import online
 from feature_store.endpoint import UndecodableError
 from feature_store.energy import ENERGY
 from feature_store.online import Answer, Options, Reader, State
-from feature_store.online.reader import _Tries
+from feature_store.online.reader import _Found, _Tries
 
 pytestmark = pytest.mark.unit
 
@@ -159,7 +160,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize(
         ("day", "said"),
-        [("2014-03-02", "is of 2014-03-02, a day that is not over"), (2**31, "is unreadable: ")],
+        [("2014-03-02", "is of 2014-03-02, a day that has not begun"), (2**31, "is unreadable: ")],
     )
     def test_a_day_that_can_not_be(self, read: Read, day: Any, said: str) -> None:
         with pytest.raises(online.PoisonedRowError, match=said):
@@ -315,6 +316,17 @@ class TestFailures:
             assert server.asked == ["A"]
             assert time.monotonic() - began < 5
 
+    def test_nor_is_each_of_them_told_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Thousands of errors, of which one is raised, would take seconds after the deadline."""
+        made = []
+        monkeypatch.setattr(_Found, "fail", lambda self, error: (made.append(error), setattr(self, "failed", error)))
+        names = [f"{number}" for number in range(1000)]
+        for call in (lambda of: of.get_many(names), lambda of: asyncio.run(of.aget_many(names))):
+            made.clear()
+            with pytest.raises(online.DeadlineError):
+                call(reader(Server({name: [None] for name in names}), concurrency=4, deadline=0.05))
+            assert len(made) <= 8
+
     @pytest.mark.timeout(20)
     def test_one_whose_pause_ends_after_the_deadline(self) -> None:
         """One at a time is under way: while the first one pauses, the second one takes all the time."""
@@ -326,6 +338,37 @@ class TestFailures:
     def test_an_entity_that_is_no_text(self, read: Read) -> None:
         with pytest.raises(TypeError, match="An entity of energy_data_features is a text, not 7"):
             read(reader(Server({})), 7)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("entity", ["", "x" * 2049, "\u00e9" * 1025, "half of a pair: \ud800"])
+    def test_an_entity_that_can_be_nobody(self, read: Read, entity: str) -> None:
+        """The server is not asked, and the others of a list are."""
+        server = Server({"B": [row("2014-02-28", 1.0, 2.0)]})
+        with pytest.raises(online.EntityError, match="an entity has 1 to 2048 bytes of UTF-8"):
+            read(reader(server), entity)
+        assert not server.asked
+        for call in (lambda of: of.get_many(["A", entity, "B"]), lambda of: asyncio.run(of.aget_many([entity, "B"]))):
+            with pytest.raises(online.EntityError) as caught:
+                call(reader(server, concurrency=1))
+            assert caught.value.answers["B"].state is State.FOUND
+
+    def test_an_entity_as_long_as_it_may_be(self, read: Read) -> None:
+        assert read(reader(Server({})), "\u00e9" * 1024).state is State.MISSING
+
+    def test_a_process_that_has_forked(self, read: Read) -> None:
+        """The driver's thread is not in the child, where it would wait for ever."""
+        of, (heard, told) = reader(Server({})), os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                read(of, "A")
+            except online.OnlineError as error:
+                os.write(told, f"{type(error).__name__}: {error}".encode())
+            finally:
+                os._exit(0)
+        os.close(told)
+        with os.fdopen(heard) as said:
+            assert said.read().startswith("OnlineError: The connection is another process's")
+        os.waitpid(child, 0)
 
     def test_entities_are_no_text(self) -> None:
         with pytest.raises(TypeError, match="a list of texts, not the text 'ABC'"):
