@@ -147,12 +147,20 @@ def open_session(endpoint: Endpoint, prepare: Callable[[Cluster], None] = lambda
         session = cluster.connect()
     except DRIVER_ERRORS as error:
         cluster.shutdown()
-        causes = "; ".join(str(cause) for cause in getattr(error, "errors", {}).values()) or str(error)
-        raise OnlineError(f"No connection to Keyspaces at {endpoint}: {causes}") from error
+        raise OnlineError(f"No connection to Keyspaces at {endpoint}: {_why(error, endpoint)}") from error
     # The server's clock, not ours: of two writes of a row the later one must win, and clocks of clients differ.
     session.use_client_timestamp = False
     session.client_protocol_handler = _Decoding
     return session
+
+
+def _why(error: Exception, endpoint: Endpoint) -> str:
+    causes = getattr(error, "errors", None)
+    if isinstance(causes, list):  # the addresses that have answered, none of which the driver has a use for
+        return (
+            f"none of {', '.join(map(str, causes))} is of the data centre {endpoint.region}, or takes a connection more"
+        )
+    return "; ".join(map(str, causes.values())) if causes else str(error)
 
 
 def reconnection(first: float, longest: float) -> ExponentialReconnectionPolicy:
