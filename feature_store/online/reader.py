@@ -303,8 +303,8 @@ class Reader:
                 read = ready.popleft()
                 try:
                     self._begin(read, heard)
-                except EntityError as error:
-                    found.fail(error)
+                except EntityError as impossible:
+                    found.fail(impossible)
                 except OperationTimedOut as over:  # the deadline is, for all that have not begun
                     pause(read, over)
                     ready.clear()
