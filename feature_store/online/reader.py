@@ -529,7 +529,7 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
 
 def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
     for name in ("deadline", "concurrency"):
-        if getattr(options, name) <= 0:
+        if not getattr(options, name) > 0:  # a NaN, too, which would be in the way of all timers of the driver
             raise ValueError(f"{name} is {getattr(options, name)}: it has to be more than 0.")
     if options.max_age is not None and options.max_age < 0:
         raise ValueError(f"max_age is {options.max_age}: it is a number of days, 0 or more.")

@@ -402,7 +402,8 @@ class TestOptions:
             reader(Server({}), features=features)
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("deadline", 0), ("concurrency", 0), ("max_age", -1), ("zone", "'London'")]
+        ("name", "value"),
+        [("deadline", 0), ("deadline", math.nan), ("concurrency", 0), ("max_age", -1), ("zone", "'London'")],
     )
     def test_one_out_of_its_bounds(self, name: str, value: Any) -> None:
         with pytest.raises(ValueError, match=f"{name} is {value}"):
