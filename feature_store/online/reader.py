@@ -356,8 +356,7 @@ class Reader:
         kind = _kind(error)
         if kind is None:
             raise RefusedError(f"The latest {of} can't be read: {error}") from error
-        # A last try may have had no time to speak of: what it is, those before it say.
-        kind = tries.failed = tries.failed if tries.failed and kind is DeadlineError else kind
+        kind = tries.told(kind)
         pause = tries.pause()
         if pause is None:
             within = self.options.deadline
@@ -423,18 +422,31 @@ class Reader:
 class _Tries:
     """The time of a call, and the tries of one read in it."""
 
-    __slots__ = ("_ends", "count", "failed")
+    __slots__ = ("_call", "_ends", "_failed", "count")
 
     def __init__(self, deadline: float) -> None:
         self.count = 0
-        self.failed: type[ReadError] | None = None  # how the last one has
+        self._failed: type[ReadError] | None = None  # how the last one has, of this read or of all in the call
+        self._call = self
         self._ends = time.monotonic() + deadline
 
     def again(self) -> _Tries:
         """Another read in the same call."""
         made = _Tries(0)
-        made._ends = self._ends
+        made._ends, made._call = self._ends, self
         return made
+
+    def told(self, kind: type[ReadError]) -> type[ReadError]:
+        """Say what the read fails with, given what its last try has.
+
+        That one may have had no time to speak of: then the tries before it say; and of a read that was never asked
+        for, those of the call's others.
+        """
+        before = self._failed if self.count else self._call._failed
+        self._failed = before if before and kind is DeadlineError else kind
+        if self._failed is not DeadlineError:
+            self._call._failed = self._failed
+        return self._failed
 
     @property
     def over(self) -> bool:

@@ -257,6 +257,16 @@ class TestFailures:
         with pytest.raises(online.ThrottledError):
             read(reader(Server({"A": [THROTTLED, None]})), "A")
 
+    def test_why_one_that_was_never_asked_for_is_none(self) -> None:
+        """What the others of the call have ended with; one that was asked for says it itself."""
+        call = _Tries(0)
+        throttled, waits, slow = call.again(), call.again(), call.again()
+        throttled.count = slow.count = 1
+        assert waits.told(online.DeadlineError) is online.DeadlineError
+        assert throttled.told(online.ThrottledError) is throttled.told(online.DeadlineError) is online.ThrottledError
+        assert slow.told(online.DeadlineError) is online.DeadlineError
+        assert waits.told(online.DeadlineError) is online.ThrottledError
+
     @pytest.mark.parametrize(
         ("causes", "kind"),
         [
