@@ -58,6 +58,7 @@ NOTES = (
     "process, and of the server's, for each row.",
     "driver: its prepared LIMIT 1, a hundred by execute_async; concurrent: by execute_concurrent_with_args; original: "
     "all columns of all days, one entity after another; feast_store: online_read; feast_features: get_online_features.",
+    "All ask at LOCAL_QUORUM, but the original, which has the driver's LOCAL_ONE.",
     "p99.9 of fewer than 1,000 calls is the slowest.",
     "Feast's Cassandra store has no setting for TLS or consistency: both were set in its process, as for the others.",
 )

@@ -154,7 +154,7 @@ def _gone(server: Server) -> Iterator[Scenario]:
 
 @contextmanager
 def _poisoned(server: Server) -> Iterator[Scenario]:
-    """One of a hundred entities has a row of a day that is not over."""
+    """One of a hundred entities has a row of a day that has not begun."""
     day = dt.date(2999, 1, 1)
     delete = f'DELETE FROM {TABLE} WHERE "{ENERGY.entity}" = %s AND "{ENERGY.day}" = %s'  # noqa: S608 - names
     with server.connect() as connection:

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 # The driver ships no types.
-from cassandra import AuthenticationFailed, ConsistencyLevel, DriverException  # type: ignore[import-untyped]
+from cassandra import (  # type: ignore[import-untyped]
+    AuthenticationFailed,
+    ConsistencyLevel,
+    DriverException,
+    UnresolvableContactPoints,
+)
 from cassandra.auth import AuthProvider, PlainTextAuthProvider  # type: ignore[import-untyped]
 from cassandra.cluster import (  # type: ignore[import-untyped]
     EXEC_PROFILE_DEFAULT,
@@ -23,6 +28,7 @@ from cassandra.cluster import (  # type: ignore[import-untyped]
 )
 from cassandra.connection import ConnectionException  # type: ignore[import-untyped]
 from cassandra.policies import DCAwareRoundRobinPolicy, ExponentialReconnectionPolicy  # type: ignore[import-untyped]
+from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
 from cassandra.protocol import ErrorMessage, ProtocolHandler  # type: ignore[import-untyped]
 from cassandra.query import dict_factory  # type: ignore[import-untyped]
 
@@ -34,8 +40,8 @@ RECONNECT_SECONDS = 0.5, 8.0
 NODE_FILE = Path("feature-store") / "keyspaces.json"
 
 
-# All that the driver raises: errors of the server come as one or the other.
-DRIVER_ERRORS = (DriverException, NoHostAvailable, ErrorMessage)
+# All that the driver raises, for which it has no one class: errors of the server come as one or the other.
+DRIVER_ERRORS = (DriverException, ErrorMessage, ConnectionException, NoConnectionsAvailable, NoHostAvailable)
 
 
 class UndecodableError(DriverException):  # type: ignore[misc] # as the driver has no types
@@ -132,18 +138,29 @@ def open_session(endpoint: Endpoint, prepare: Callable[[Cluster], None] = lambda
     Raises:
         OnlineError: no connection; the message says why.
     """
-    cluster = _cluster(endpoint)
+    try:
+        cluster = _cluster(endpoint)
+    except UnresolvableContactPoints as error:
+        raise OnlineError(f"No connection to Keyspaces at {endpoint}: no address is known for that name") from error
     prepare(cluster)
     try:
         session = cluster.connect()
     except DRIVER_ERRORS as error:
         cluster.shutdown()
-        causes = "; ".join(str(cause) for cause in getattr(error, "errors", {}).values()) or str(error)
-        raise OnlineError(f"No connection to Keyspaces at {endpoint}: {causes}") from error
+        raise OnlineError(f"No connection to Keyspaces at {endpoint}: {_why(error, endpoint)}") from error
     # The server's clock, not ours: of two writes of a row the later one must win, and clocks of clients differ.
     session.use_client_timestamp = False
     session.client_protocol_handler = _Decoding
     return session
+
+
+def _why(error: Exception, endpoint: Endpoint) -> str:
+    causes = getattr(error, "errors", None)
+    if isinstance(causes, list):  # the addresses that have answered, none of which the driver has a use for
+        return (
+            f"none of {', '.join(map(str, causes))} is of the data centre {endpoint.region}, or takes a connection more"
+        )
+    return "; ".join(map(str, causes.values())) if causes else str(error)
 
 
 def reconnection(first: float, longest: float) -> ExponentialReconnectionPolicy:

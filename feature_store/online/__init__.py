@@ -10,6 +10,7 @@ from feature_store.endpoint import Endpoint, OnlineError
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    EntityError,
     PoisonedRowError,
     ReadError,
     RefusedError,
@@ -29,6 +30,7 @@ __all__ = [
     "Connection",
     "DeadlineError",
     "Endpoint",
+    "EntityError",
     "Observer",
     "OnlineError",
     "Options",

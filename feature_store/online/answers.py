@@ -67,7 +67,10 @@ class ThrottledError(ReadError):
 
 
 class UnreachableError(ReadError):
-    """No server could be asked until the deadline. Why not, the driver says in its log (`cassandra`)."""
+    """No server could be asked until the deadline, or each had an error of its own.
+
+    Why one can't be asked, the driver says in its log (`cassandra`).
+    """
 
 
 class DeadlineError(ReadError):
@@ -75,7 +78,11 @@ class DeadlineError(ReadError):
 
 
 class PoisonedRowError(ReadError):
-    """What is in the row is no row of the view: of another type, no finite number, or of a day that is not over."""
+    """What is in the row is no row of the view: of another type, no finite number, or of a day that has not begun."""
+
+
+class EntityError(ReadError):
+    """No row can be of such an entity: it has no bytes, more than Keyspaces takes in a key, or is no UTF-8."""
 
 
 class RefusedError(ReadError):

@@ -11,6 +11,7 @@ import asyncio
 import datetime as dt
 import heapq
 import math
+import os
 import random
 import time
 import zoneinfo
@@ -22,7 +23,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 # The driver ships no types.
-from cassandra import ConsistencyLevel, OperationTimedOut, ReadTimeout, Unavailable  # type: ignore[import-untyped]
+from cassandra import (  # type: ignore[import-untyped]
+    ConsistencyLevel,
+    OperationTimedOut,
+    ReadFailure,
+    ReadTimeout,
+    Unavailable,
+)
 from cassandra.cluster import (  # type: ignore[import-untyped]
     EXEC_PROFILE_DEFAULT,
     ExecutionProfile,
@@ -35,15 +42,21 @@ from cassandra.policies import (  # type: ignore[import-untyped]
     FallthroughRetryPolicy,
 )
 from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
-from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage  # type: ignore[import-untyped]
+from cassandra.protocol import (  # type: ignore[import-untyped]
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+    ServerError,
+)
 from cassandra.util import Date  # type: ignore[import-untyped]
 
 from feature_store import cql, cql_lint
 from feature_store.endpoint import DRIVER_ERRORS, OnlineError, UndecodableError
 from feature_store.function import Type
+from feature_store.keyspaces import ENTITY_BYTES
 from feature_store.online.answers import (
     Answer,
     DeadlineError,
+    EntityError,
     PoisonedRowError,
     ReadError,
     RefusedError,
@@ -63,7 +76,7 @@ if TYPE_CHECKING:
 
 # Pauses before another try are random, up to a bound that doubles ("full jitter": AWS Architecture Blog, "Exponential
 # Backoff And Jitter"): those who were refused together do not come back together.
-FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1  # seconds
+FIRST_PAUSE, LONGEST_PAUSE, DOUBLINGS = 0.005, 0.1, 5  # seconds; and as often as it takes from one to the other
 # What passes, and what it is if it does not until the deadline. Keyspaces says that it has no capacity left by the
 # error that Cassandra has for replicas that did not answer; to a client both are the same.
 PASSING: Mapping[type[Exception], type[ReadError]] = {
@@ -71,12 +84,13 @@ PASSING: Mapping[type[Exception], type[ReadError]] = {
     OverloadedErrorMessage: ThrottledError,
     OperationTimedOut: DeadlineError,
     Unavailable: UnreachableError,
+    ReadFailure: UnreachableError,
+    ServerError: UnreachableError,
     IsBootstrappingErrorMessage: UnreachableError,
     NoHostAvailable: UnreachableError,
     NoConnectionsAvailable: UnreachableError,
     ConnectionException: UnreachableError,
 }
-FAILURES = (*DRIVER_ERRORS, ConnectionException, NoConnectionsAvailable)
 # So much of the deadline is over when another endpoint is asked, too. It is a read more to pay for, which a slow
 # endpoint, or a connection that is dead without a word, makes worth it.
 SECOND_ASKED_AFTER = 0.5
@@ -161,7 +175,7 @@ class Reader:
         self._types = tuple(kinds[name] for name in self._names)
         self._days = tuple(place for place, kind in enumerate(self._types) if kind is dt.date)
         self._doubles = tuple(place for place, kind in enumerate(self._types) if kind is float)
-        self._session, self._now = session, now
+        self._session, self._now, self._process = session, now, os.getpid()
         self._profile = _profile(session, options)
         try:
             self._statement = session.prepare(cql_lint.checked(cql.latest(view, keyspace, (view.day, *self.features))))
@@ -177,7 +191,9 @@ class Reader:
             ThrottledError, UnreachableError, DeadlineError: not until the deadline.
             StaleError: its features are too old, and the reader refuses such.
             PoisonedRowError: the row is none of the view.
+            EntityError: no row can be of such an entity.
             RefusedError: the server refuses the read.
+            OnlineError: the connection is another process's, which has forked.
         """
         if self.options.observer is None:
             return self._get(entity)
@@ -214,7 +230,7 @@ class Reader:
 
             async def read() -> None:
                 for entity in left:
-                    if found.refused:
+                    if found.refused or (found.failed and shared.over):
                         break
                     try:
                         rows = await self._awaited(entity, shared.again())
@@ -237,7 +253,7 @@ class Reader:
             try:
                 rows = self._ask(entity, tries).result().current_rows
                 break
-            except FAILURES as error:
+            except DRIVER_ERRORS as error:
                 time.sleep(self._pause(entity, tries, error))
         return self._answer(entity, rows)
 
@@ -245,7 +261,7 @@ class Reader:
         while True:
             try:
                 return await self._asked(entity, tries)
-            except FAILURES as error:
+            except DRIVER_ERRORS as error:
                 await asyncio.sleep(self._pause(entity, tries, error))
 
     async def _asked(self, entity: str, tries: _Tries) -> Rows:
@@ -287,8 +303,12 @@ class Reader:
                 read = ready.popleft()
                 try:
                     self._begin(read, heard)
-                except OperationTimedOut as over:  # the deadline is
+                except EntityError as impossible:
+                    found.fail(impossible)
+                except OperationTimedOut as over:  # the deadline is, for all that have not begun
                     pause(read, over)
+                    ready.clear()
+                    paused.clear()
                 else:
                     under_way += 1
             try:
@@ -304,7 +324,7 @@ class Reader:
             under_way -= 1
             if error is None:
                 found.take(read.entity, rows or ())
-            elif isinstance(error, FAILURES):
+            elif isinstance(error, DRIVER_ERRORS):
                 pause(read, error)
             else:
                 raise error
@@ -318,6 +338,12 @@ class Reader:
     def _ask(self, entity: str, tries: _Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
             raise TypeError(f"An entity of {self.view.name} is a text, not {entity!r}.")
+        if os.getpid() != self._process:  # where the driver's thread is not: no answer would come, and no deadline
+            raise OnlineError("The connection is another process's: one that forks makes its own after the fork.")
+        if not _can_be(entity):
+            raise EntityError(
+                f"Nobody in {self.view.name} is {entity[:50]!r}: an entity has 1 to {ENTITY_BYTES} bytes of UTF-8."
+            )
         return self._session.execute_async(
             self._statement, (entity,), execution_profile=self._profile, timeout=tries.begin()
         )
@@ -330,8 +356,7 @@ class Reader:
         kind = _kind(error)
         if kind is None:
             raise RefusedError(f"The latest {of} can't be read: {error}") from error
-        # A last try may have had no time to speak of: what it is, those before it say.
-        kind = tries.failed = tries.failed if tries.failed and kind is DeadlineError else kind
+        kind = tries.told(kind)
         pause = tries.pause()
         if pause is None:
             within = self.options.deadline
@@ -353,7 +378,7 @@ class Reader:
         day, *values = self._cells(entity, row)
         age = (self._now().astimezone(self._zone).date() - day).days
         if age < 0:
-            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that is not over.")
+            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that has not begun.")
         stale = self.options.max_age is not None and age > self.options.max_age
         features: dict[str, Value] = dict(zip(self.features, values, strict=True))
         return Answer(entity, State.STALE if stale else State.FOUND, day, age, features)
@@ -397,18 +422,36 @@ class Reader:
 class _Tries:
     """The time of a call, and the tries of one read in it."""
 
-    __slots__ = ("_ends", "count", "failed")
+    __slots__ = ("_call", "_ends", "_failed", "count")
 
     def __init__(self, deadline: float) -> None:
         self.count = 0
-        self.failed: type[ReadError] | None = None  # how the last one has
+        self._failed: type[ReadError] | None = None  # how the last one has, of this read or of all in the call
+        self._call = self
         self._ends = time.monotonic() + deadline
 
     def again(self) -> _Tries:
         """Another read in the same call."""
         made = _Tries(0)
-        made._ends = self._ends
+        made._ends, made._call = self._ends, self
         return made
+
+    def told(self, kind: type[ReadError]) -> type[ReadError]:
+        """Say what the read fails with, given what its last try has.
+
+        That one may have had no time to speak of: then the tries before it say; and of a read that was never asked
+        for, those of the call's others.
+        """
+        before = self._failed if self.count else self._call._failed
+        self._failed = before if before and kind is DeadlineError else kind
+        if self._failed is not DeadlineError:
+            self._call._failed = self._failed
+        return self._failed
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no time left."""
+        return time.monotonic() >= self._ends
 
     def begin(self) -> float:
         """Begin a try; seconds that it has, or OperationTimedOut if there are none left."""
@@ -420,7 +463,8 @@ class _Tries:
 
     def pause(self) -> float | None:
         """Seconds until the next try; None if the call is over by then."""
-        pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self.count - 1)))  # noqa: S311 - no secret
+        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.count - 1, DOUBLINGS))
+        pause = random.uniform(0, bound)  # noqa: S311 - no secret
         return pause if time.monotonic() + pause < self._ends else None
 
 
@@ -442,14 +486,14 @@ class _Found:
     def __init__(self, answer: Callable[[str, Rows], Answer]) -> None:
         self._answer = answer
         self._rows: dict[str, Rows] = {}
-        self._failed: ReadError | None = None
+        self.failed: ReadError | None = None
         self.refused = False
 
     def take(self, entity: str, rows: Rows) -> None:
         self._rows[entity] = rows
 
     def fail(self, error: ReadError) -> None:
-        self._failed = self._failed or error
+        self.failed = self.failed or error
         self.refused = self.refused or isinstance(error, RefusedError)  # so would all others be
 
     def of(self, wanted: Sequence[str]) -> list[Answer]:
@@ -460,10 +504,17 @@ class _Found:
                 answers[entity] = self._answer(entity, rows)
             except ReadError as error:
                 self.fail(error)
-        if self._failed:
-            self._failed.answers = answers
-            raise self._failed
+        if self.failed:
+            self.failed.answers = answers
+            raise self.failed
         return [answers[entity] for entity in wanted]
+
+
+def _can_be(entity: str) -> bool:
+    try:
+        return 0 < len(entity.encode()) <= ENTITY_BYTES
+    except UnicodeEncodeError:  # half of a pair of surrogates, as JSON may have it
+        return False
 
 
 def _several(entities: Iterable[str]) -> list[str]:
@@ -490,7 +541,7 @@ def _zone(name: str) -> zoneinfo.ZoneInfo:
 
 def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
     for name in ("deadline", "concurrency"):
-        if getattr(options, name) <= 0:
+        if not getattr(options, name) > 0:  # a NaN, too, which would be in the way of all timers of the driver
             raise ValueError(f"{name} is {getattr(options, name)}: it has to be more than 0.")
     if options.max_age is not None and options.max_age < 0:
         raise ValueError(f"max_age is {options.max_age}: it is a number of days, 0 or more.")
@@ -499,12 +550,13 @@ def _features(view: FeatureView, options: Options) -> tuple[str, ...]:
     of_view = [column.name for column in view.columns if column.name not in (view.entity, view.day)]
     if options.features is None:
         return tuple(of_view)
-    unknown = [name for name in options.features if name not in of_view]
-    if unknown or not options.features:
+    wanted = tuple(dict.fromkeys(options.features))  # one that is asked for twice is there once
+    unknown = [name for name in wanted if name not in of_view]
+    if unknown or not wanted:
         raise UnknownFeatureError(
             f"{view.name} has no feature {', '.join(map(repr, unknown)) or 'of no name'}: it has {', '.join(of_view)}."
         )
-    return tuple(dict.fromkeys(options.features))  # one that is asked for twice is there once
+    return wanted
 
 
 def _profile(session: Session, options: Options) -> ExecutionProfile:

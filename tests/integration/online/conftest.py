@@ -57,9 +57,9 @@ class Table:
 
 
 def connect(cassandra: RunningCassandra, **other: Any) -> online.Connection:
-    where = {"host": cassandra.host, "port": cassandra.port, "ca": cassandra.ca, **other}
+    where = {"host": cassandra.host, "port": cassandra.port, "ca": cassandra.ca, "region": REGION}
     login = {"username": cassandra.username, "password": cassandra.password}
-    return online.connect(**where, **login, region=REGION, keyspace=KEYSPACE)
+    return online.connect(**{**where, **login, **other}, keyspace=KEYSPACE)
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,27 @@ class TestGone:
                 cut.cut()
 
 
+class TestWhereNobodyConnects:
+    def test_a_certificate_of_another_name(self, table: Table) -> None:
+        """As a stranger has it who is trusted by the same authority."""
+        with way(table, host="127.0.0.2") as other, pytest.raises(online.OnlineError, match="IP address mismatch"):
+            connect(table.cassandra, host=other.host, port=other.port)
+
+    def test_a_certificate_of_another_authority(self, table: Table, tmp_path: Path) -> None:
+        authority = Authority(table.cassandra.stack, tmp_path)
+        with pytest.raises(online.OnlineError, match="certificate verify failed"):
+            connect(table.cassandra, ca=authority.ca)
+
+    def test_a_password_that_is_wrong_is_in_no_message(self, table: Table) -> None:
+        with pytest.raises(online.OnlineError, match=r"No connection .* incorrect") as caught:
+            connect(table.cassandra, password="wrong-1")  # pragma: allowlist secret
+        assert "wrong-1" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+    def test_another_region(self, table: Table) -> None:
+        with pytest.raises(online.OnlineError, match=r"none of .* is of the data centre us-east-1"):
+            connect(table.cassandra, region="us-east-1")
+
+
 def test_an_expired_certificate(table: Table, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is connected stays so. New connections are refused by the client, whose log says why, until it is mended."""
     authority = Authority(table.cassandra.stack, tmp_path)

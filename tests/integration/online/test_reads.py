@@ -53,7 +53,9 @@ def test_a_table_that_is_not_there(table: Table) -> None:
 
 
 def test_an_entity_that_can_not_be(table: Table) -> None:
-    with pytest.raises(online.RefusedError, match="Key may not be empty"):
-        table.reader().get("")
-    with pytest.raises(online.RefusedError, match="65535"):
-        table.reader().get("x" * 70_000)
+    """Of none of them, nor of their neighbours, the server says no."""
+    reader, longest = table.reader(), "x" * 2048
+    for entity in ("", "x" * 2049, "\ud800"):
+        with pytest.raises(online.EntityError) as caught:
+            reader.get_many(["H001", entity, longest])
+        assert [answer.state for answer in caught.value.answers.values()] == [State.FOUND, State.MISSING]

@@ -37,7 +37,7 @@ def poisoned(table: Table) -> Iterator[Table]:
 def test_a_day_that_is_not_over(poisoned: Table) -> None:
     poisoned.run(INSERT, "poisoned", dt.date(2999, 1, 1), 0.0, 0)
     reader = poisoned.reader()
-    with pytest.raises(online.PoisonedRowError, match="of 'poisoned' is of 2999-01-01, a day that is not over"):
+    with pytest.raises(online.PoisonedRowError, match="of 'poisoned' is of 2999-01-01, a day that has not begun"):
         reader.get("poisoned")
     with pytest.raises(online.PoisonedRowError) as caught:
         reader.get_many(["H001", "poisoned", "H002"])

@@ -1,5 +1,6 @@
 """Where the online client looks for its settings, and what it says about missing ones."""
 
+import certifi
 import pytest
 
 from feature_store import online
@@ -40,3 +41,10 @@ def test_a_missing_certificate_file_is_named_and_the_password_never() -> None:
     with pytest.raises(online.OnlineError, match=r"/nowhere/ca\.pem") as caught:
         online.Connection.from_environment()
     assert "something" not in str(caught.value)
+
+
+def test_a_host_without_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYSPACES_HOST", "nowhere.invalid")
+    monkeypatch.setenv("KEYSPACES_CA", certifi.where())
+    with pytest.raises(online.OnlineError, match=r"No connection to Keyspaces at nowhere\.invalid:9142: no address"):
+        online.Connection.from_environment()

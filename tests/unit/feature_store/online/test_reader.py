@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,15 +14,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cassandra import InvalidRequest, OperationTimedOut, ReadTimeout, Unavailable
+from cassandra import InvalidRequest, OperationTimedOut, ReadFailure, ReadTimeout, Unavailable
 from cassandra.cluster import ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionShutdown
+from cassandra.pool import NoConnectionsAvailable
+from cassandra.protocol import ServerError
 from cassandra.util import Date
 
 from feature_store import online
 from feature_store.endpoint import UndecodableError
 from feature_store.energy import ENERGY
 from feature_store.online import Answer, Options, Reader, State
+from feature_store.online.reader import _Found, _Tries
 
 pytestmark = pytest.mark.unit
 
@@ -156,7 +160,7 @@ class TestAnswers:
 
     @pytest.mark.parametrize(
         ("day", "said"),
-        [("2014-03-02", "is of 2014-03-02, a day that is not over"), (2**31, "is unreadable: ")],
+        [("2014-03-02", "is of 2014-03-02, a day that has not begun"), (2**31, "is unreadable: ")],
     )
     def test_a_day_that_can_not_be(self, read: Read, day: Any, said: str) -> None:
         with pytest.raises(online.PoisonedRowError, match=said):
@@ -215,6 +219,8 @@ class TestFailures:
             NoHostAvailable("none", {}),
             ConnectionShutdown("closed"),
             OperationTimedOut(),
+            ServerError(0, "Internal server error", {}),
+            ReadFailure("failed"),
         ],
         ids=lambda error: type(error).__name__,
     )
@@ -229,6 +235,7 @@ class TestFailures:
             (THROTTLED, online.ThrottledError),
             (NoHostAvailable("none", {}), online.UnreachableError),
             (ConnectionShutdown("closed"), online.UnreachableError),
+            (ServerError(0, "Internal server error", {}), online.UnreachableError),
             (None, online.DeadlineError),
         ],
         ids=lambda each: getattr(each, "__name__", type(each).__name__),
@@ -250,6 +257,16 @@ class TestFailures:
         with pytest.raises(online.ThrottledError):
             read(reader(Server({"A": [THROTTLED, None]})), "A")
 
+    def test_why_one_that_was_never_asked_for_is_none(self) -> None:
+        """What the others of the call have ended with; one that was asked for says it itself."""
+        call = _Tries(0)
+        throttled, waits, slow = call.again(), call.again(), call.again()
+        throttled.count = slow.count = 1
+        assert waits.told(online.DeadlineError) is online.DeadlineError
+        assert throttled.told(online.ThrottledError) is throttled.told(online.DeadlineError) is online.ThrottledError
+        assert slow.told(online.DeadlineError) is online.DeadlineError
+        assert waits.told(online.DeadlineError) is online.ThrottledError
+
     @pytest.mark.parametrize(
         ("causes", "kind"),
         [
@@ -261,6 +278,12 @@ class TestFailures:
     def test_of_several_endpoints(self, read: Read, causes: list[Exception], kind: type[Exception]) -> None:
         with pytest.raises(kind):
             read(reader(Server({"A": [NoHostAvailable("none", dict(enumerate(causes)))]}), deadline=0.1), "A")
+
+    def test_however_many_tries_there_were(self) -> None:
+        """As in minutes of a deadline; a float holds no more than 1,024 doublings."""
+        tries = _Tries(1000)
+        tries.count = 5000
+        assert 0 <= (tries.pause() or 0) <= 0.1
 
     def test_another_error_is_none_to_wait_for(self, read: Read) -> None:
         server = Server({"A": [InvalidRequest("no such table")]})
@@ -303,6 +326,17 @@ class TestFailures:
             assert server.asked == ["A"]
             assert time.monotonic() - began < 5
 
+    def test_nor_is_each_of_them_told_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Thousands of errors, of which one is raised, would take seconds after the deadline."""
+        made = []
+        monkeypatch.setattr(_Found, "fail", lambda self, error: (made.append(error), setattr(self, "failed", error)))
+        names = [f"{number}" for number in range(1000)]
+        for call in (lambda of: of.get_many(names), lambda of: asyncio.run(of.aget_many(names))):
+            made.clear()
+            with pytest.raises(online.DeadlineError):
+                call(reader(Server({name: [None] for name in names}), concurrency=4, deadline=0.05))
+            assert len(made) <= 8
+
     @pytest.mark.timeout(20)
     def test_one_whose_pause_ends_after_the_deadline(self) -> None:
         """One at a time is under way: while the first one pauses, the second one takes all the time."""
@@ -314,6 +348,37 @@ class TestFailures:
     def test_an_entity_that_is_no_text(self, read: Read) -> None:
         with pytest.raises(TypeError, match="An entity of energy_data_features is a text, not 7"):
             read(reader(Server({})), 7)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("entity", ["", "x" * 2049, "\u00e9" * 1025, "half of a pair: \ud800"])
+    def test_an_entity_that_can_be_nobody(self, read: Read, entity: str) -> None:
+        """The server is not asked, and the others of a list are."""
+        server = Server({"B": [row("2014-02-28", 1.0, 2.0)]})
+        with pytest.raises(online.EntityError, match="an entity has 1 to 2048 bytes of UTF-8"):
+            read(reader(server), entity)
+        assert not server.asked
+        for call in (lambda of: of.get_many(["A", entity, "B"]), lambda of: asyncio.run(of.aget_many([entity, "B"]))):
+            with pytest.raises(online.EntityError) as caught:
+                call(reader(server, concurrency=1))
+            assert caught.value.answers["B"].state is State.FOUND
+
+    def test_an_entity_as_long_as_it_may_be(self, read: Read) -> None:
+        assert read(reader(Server({})), "\u00e9" * 1024).state is State.MISSING
+
+    def test_a_process_that_has_forked(self, read: Read) -> None:
+        """The driver's thread is not in the child, where it would wait for ever."""
+        of, (heard, told) = reader(Server({})), os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                read(of, "A")
+            except online.OnlineError as error:
+                os.write(told, f"{type(error).__name__}: {error}".encode())
+            finally:
+                os._exit(0)
+        os.close(told)
+        with os.fdopen(heard) as said:
+            assert said.read().startswith("OnlineError: The connection is another process's")
+        os.waitpid(child, 0)
 
     def test_entities_are_no_text(self) -> None:
         with pytest.raises(TypeError, match="a list of texts, not the text 'ABC'"):
@@ -347,7 +412,8 @@ class TestOptions:
             reader(Server({}), features=features)
 
     @pytest.mark.parametrize(
-        ("name", "value"), [("deadline", 0), ("concurrency", 0), ("max_age", -1), ("zone", "'London'")]
+        ("name", "value"),
+        [("deadline", 0), ("deadline", math.nan), ("concurrency", 0), ("max_age", -1), ("zone", "'London'")],
     )
     def test_one_out_of_its_bounds(self, name: str, value: Any) -> None:
         with pytest.raises(ValueError, match=f"{name} is {value}"):
@@ -362,6 +428,19 @@ class TestOptions:
             "energy_sum",
             "energy_mean",
         )
+
+    def test_features_that_can_be_gone_through_once(self) -> None:
+        names = ["energy_sum", "energy_mean"]
+        assert reader(Server({}), features=(name for name in names)).features == tuple(names)
+
+    @pytest.mark.parametrize("error", [ConnectionShutdown("closed"), NoConnectionsAvailable("none")])
+    def test_a_connection_that_is_lost_while_it_is_made(self, error: Exception) -> None:
+        class Lost(Server):
+            def prepare(self, statement: str) -> Any:
+                raise error
+
+        with pytest.raises(online.OnlineError, match="The latest energy_data_features can't be asked for"):
+            reader(Lost({}))
 
     def test_another_endpoint_is_asked_when_half_of_the_deadline_is_over(self) -> None:
         policies = []
