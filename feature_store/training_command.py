@@ -95,7 +95,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> tuple[int, str]:
     """Make the set; the exit status and what there is to say."""
-    from feature_store import training  # noqa: PLC0415 - Arrow and DuckDB, which the other commands do without
+    from feature_store import training  # noqa: PLC0415 - Arrow, which the other commands do without
 
     try:
         made = _rebuilt(args) if args.rebuild else _made(args)

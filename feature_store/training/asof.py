@@ -1,60 +1,50 @@
-"""The newest row of features that each event knows: ASOF JOIN in DuckDB, over the files that delta-rs names.
+"""The newest row of features that each event knows: a search in the table's keys, read from the files of Delta's log.
 
-Only keys go through the ASOF JOIN, and the features of the keys that it finds are fetched after it: it sorts its right
-side and holds it, and two columns are less than all of a view's. Rows that share a key come out as several, too, where
-an ASOF JOIN of whole rows would take any of them.
+The keys are read first: an entity's number among the events' and a day make one number, and once these are sorted, the
+newest row that an event knows is found by bisection. The features are read after that, of the rows that were found and
+of the files that have one.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import datetime as dt
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from itertools import chain
 
-import duckdb
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
+import pyarrow.dataset as ds  # type: ignore[import-untyped]  # the same
 
-from feature_store.arrow_readings import schema
+from feature_store.arrow_readings import DAY_BITS, schema
 from feature_store.calendar import DayRange
 from feature_store.function import Type
 from feature_store.training.errors import TrainingError
-from feature_store.training.events import Events, day_of
+from feature_store.training.events import Events, Whole, day_of
 from feature_store.training.record import ViewRecord
 from feature_store.training.tables import EVER, Table, places_of, unreadable
-from feature_store.validation.sql import date, quoted
 from feature_store.view import Column
 
-MEMORY = "50%"  # of the machine's, as validation takes; the rest is spilled
-# Beside a view's features: the event's place, the day of the row that was found, and how many days before the event's
-# that is. They begin with _, as no name of a declaration does.
-PLACE, DAY, AGE = Column("_n", Type.BIGINT), Column("_day", Type.DATE), Column("_age", Type.INT)
+# Beside a view's features: the day of the row that was found, and how many days before the event's that is. They begin
+# with _, as no name of a declaration does.
+DAY, AGE = Column("_day", Type.DATE), Column("_age", Type.INT)
+NO_ROW = NOBODY = -1  # in place of a row's number, and of an entity's
+DAYS = np.iinfo(np.int32)  # as Arrow has them
+# Of parts that are read at once, so many are held at a time: more than processors, as S3 takes its time.
+THREADS = max(4, os.cpu_count() or 1)
 
 
 class RepeatedKeyError(TrainingError):
     """A table of features has two rows of one key, so that nobody can say which of them an event knew."""
 
 
-@contextmanager
-def session() -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a session of DuckDB, which ends with it."""
-    with tempfile.TemporaryDirectory(prefix="training-") as folder, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute(f"SET temp_directory = '{folder}'")
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute("SET preserve_insertion_order = false")  # rows are brought into the events' order afterwards
-        yield connection
-
-
-def found(
-    connection: duckdb.DuckDBPyConnection, view: ViewRecord, tables: list[Table], events: Events, max_age: int | None
-) -> pa.Table:
+def found(view: ViewRecord, tables: Sequence[Table], events: Events, max_age: int | None) -> pa.Table:
     """Find a view's row for each event.
 
     Args:
-        connection: a session.
         view: what is taken of the view.
         tables: the table, at each of its versions.
         events: the events.
@@ -68,105 +58,137 @@ def found(
         TableError: the table can't be read.
     """
     places = places_of(view.versions, events.moments)
-    connection.register(
-        "all_events",
-        pa.table(
-            {
-                "_n": pa.array(np.arange(len(events.days))),
-                "_entity": events.entities,
-                "_event_day": _dates(events.days),
-                "_latest": _dates(events.limits),
-                "_version": pa.array(places),
-            }
-        ),
-    )
-    made = schema([PLACE, DAY, AGE, *view.features]).empty_table()
+    encoded = events.entities.dictionary_encode()
+    whose = encoded.indices.to_numpy().astype(np.int64)
+    there, days, at = np.zeros(len(whose), np.bool_), np.zeros_like(whose), np.zeros_like(whose)
+    wanted = schema(view.features)
+    # Where an event has none, it takes the first row, which is of nulls.
+    fetched, count = [pa.table([pa.nulls(1, kind) for kind in wanted.types], schema=wanted)], 1
     for place, table in enumerate(tables):
         mine = np.flatnonzero(places == place)
         if not len(mine):
             continue
-        until = day_of(int(events.limits[mine].max()))
-        since = EVER.start if max_age is None else min(until, day_of(int(events.days[mine].min()) - max_age))
-        rows = _of_version(connection, view, table, DayRange(since, until), place, max_age)
-        made = pa.concat_tables([made, rows])
-    return _in_order(made, len(events.days))
+        files = _Files(view, table, day_of(int(events.limits[mine].max())))
+        rows, days[mine] = files.newest(encoded.dictionary, whose[mine], events.limits[mine])
+        there[mine] = rows != NO_ROW
+        if max_age is not None:
+            rows[events.days[mine] - days[mine] > max_age] = NO_ROW
+        order = np.argsort(rows)
+        order = order[np.searchsorted(rows, 0, sorter=order) :]
+        at[mine[order]] = np.arange(count, count + len(order))
+        fetched += files.fetch(rows[order], wanted)
+        count += len(order)
+    own = [pa.array(each.astype(np.int32), mask=~there) for each in (days, events.days - days)]
+    together, taken = pa.concat_tables(fetched), pa.array(at)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # In one piece: to take from many is slower.
+        features = list(pool.map(lambda column: column.combine_chunks().take(taken), together.columns))
+    made = schema([DAY, AGE, *view.features])
+    return pa.table([*own, *features], made.names).cast(made)
 
 
-def _of_version(  # noqa: PLR0913, PLR0917 - what of which version, and within which days
-    connection: duckdb.DuckDBPyConnection,
-    view: ViewRecord,
-    table: Table,
-    days: DayRange,
-    place: int,
-    max_age: int | None,
-) -> pa.Table:
-    """Find the rows of the events that know a version, those that find none left out."""
-    entity, day = (quoted(key.name) for key in view.keys)
-    table.check([*view.keys, *view.features])
-    keys, rows = (table.dataset(view.keys[1].name, each) for each in (DayRange(EVER.start, days.end), days))
-    connection.register("keys_in", keys)
-    connection.register("rows_in", rows)
-    # Of days beyond these, files were left out where that could be; what is left of them does no harm, and to leave it
-    # out row by row would copy all others.
-    known = f"WHERE {day} NOT IN ({', '.join(map(date, view.held_back))})" if view.held_back else ""
-    young = "" if max_age is None else f"AND _event_day - _day <= {max_age}"
-    features = ", ".join(f"taken.{quoted(column.name)}" for column in view.features)
-    of_rows = ", ".join(quoted(column.name) for column in (*view.keys, *view.features))
-    sql = f"""
-        WITH found AS (
-            SELECT _n, _entity, _event_day, k.{day} AS _day
-            FROM (SELECT * FROM all_events WHERE _version = {place}) AS e
-            ASOF JOIN (SELECT {entity}, {day} FROM keys_in {known}) AS k
-            ON _entity = k.{entity} AND _latest >= k.{day}
-        )
-        SELECT _n, _day, _event_day - _day AS _age, {features}
-        FROM found
-        LEFT JOIN (SELECT {of_rows} FROM rows_in) AS taken
-        ON _entity = taken.{entity} AND _day = taken.{day} {young}
-    """
-    try:
-        made: pa.Table = connection.sql(sql).to_arrow_table()
-    except (duckdb.Error, OSError) as error:
-        raise unreadable(table, keys, error) from error
-    if made.num_rows > pc.count_distinct(made[PLACE.name]).as_py():
-        key = _repeated(connection, made, view)
-        raise RepeatedKeyError(f"{table.uri} has several rows of {key} at version {table.version}")
-    wanted = schema([PLACE, DAY, AGE, *view.features])
-    return pa.table([made[place] for place in range(made.num_columns)], wanted.names).cast(wanted)
-
-
-def _repeated(connection: duckdb.DuckDBPyConnection, made: pa.Table, view: ViewRecord) -> str:
-    """Name the first key that has come out several times for an event."""
-    connection.register("made", made.select([PLACE.name, DAY.name]))
-    joined = "SELECT _entity, _day FROM made JOIN all_events USING (_n)"
-    first: Any = connection.execute(
-        f"{joined} GROUP BY _n, _entity, _day HAVING count(*) > 1 ORDER BY _entity, _day"
-    ).fetchone()
-    entity, day = view.keys
-    return f"{entity.name} {first[0]!r}, {day.name} {first[1]}"
-
-
-def _in_order(rows: pa.Table, count: int) -> pa.Table:
-    """One row an event: null where none was found."""
-    places = np.full(count, -1, np.int64)
-    places[rows[PLACE.name].to_numpy()] = np.arange(rows.num_rows)
-    # In one piece: to take from many is slower.
-    return rows.drop_columns([PLACE.name]).combine_chunks().take(pa.array(places, mask=places < 0))
-
-
-def entities(connection: duckdb.DuckDBPyConnection, view: ViewRecord, table: Table, until: DayRange) -> pa.Array:
+def entities(view: ViewRecord, table: Table, until: DayRange) -> pa.Array:
     """Name the entities that have a row at the end of a range of days or before; TableError as in `found`."""
-    entity, day = (quoted(key.name) for key in view.keys)
-    table.check(view.keys)
-    keys = table.dataset(view.keys[1].name, DayRange(EVER.start, until.end))
-    connection.register("keys_in", keys)
-    sql = f"SELECT DISTINCT {entity} FROM keys_in WHERE {day} <= {date(until.end)} AND {entity} IS NOT NULL"
-    try:
-        named: pa.Table = connection.sql(sql).to_arrow_table()
-    except (duckdb.Error, OSError) as error:
-        raise unreadable(table, keys, error) from error
-    return named[0].cast(pa.string()).combine_chunks()
+    named, days = _Files(view, table, until.end).keys()
+    there = named.indices.filter(pc.less_equal(days, pa.scalar(until.end))).unique().drop_null()
+    return named.dictionary.take(there)
 
 
-def _dates(days: np.ndarray[Any, np.dtype[np.int64]]) -> pa.Array:
-    return pa.array(days.astype(np.int32)).view(pa.date32())
+class _Files:
+    """The files of a table's version that may have rows of a day or before it."""
+
+    def __init__(self, view: ViewRecord, table: Table, until: dt.date) -> None:
+        """Open them; TableError if that is not possible, or if the table is not the view's."""
+        self._view, self._table = view, table
+        table.check([*view.keys, *view.features])
+        self._dataset = table.dataset(view.keys[1].name, DayRange(EVER.start, until))
+        self._parts: list[ds.Fragment] = []  # row groups, each of which is read as a whole
+        self._ends: Whole = np.zeros(1, np.int64)  # of no part and of each: how many rows there are up to its last
+
+    def keys(self) -> tuple[pa.DictionaryArray, pa.Array]:
+        """Read the entity and the day of each row."""
+
+        def read(part: ds.Fragment) -> tuple[pa.Array, pa.Array]:
+            named, days = self._read(part, [key.name for key in self._view.keys]).columns
+            return named.cast(pa.string()).combine_chunks().dictionary_encode(), days.combine_chunks()
+
+        with self._reading() as pool:
+            files = pool.map(lambda file: file.split_by_row_group(), self._dataset.get_fragments())
+            self._parts = list(chain.from_iterable(files))
+            made = list(pool.map(read, self._parts))
+        self._ends = np.cumsum([0, *(len(days) for _, days in made)])
+        kinds = pa.dictionary(pa.int32(), pa.string()), pa.date32()
+        named, days = (pa.chunked_array([each[place] for each in made], kind) for place, kind in enumerate(kinds))
+        return named.combine_chunks(), days.combine_chunks()
+
+    def newest(self, entities: pa.Array, whose: Whole, limits: Whole) -> tuple[Whole, Whole]:
+        """Find the newest row that each event knows.
+
+        Args:
+            entities: those of the events.
+            whose: of each event the entity's place among them.
+            limits: of each event the newest day that it knows.
+
+        Returns:
+            The row's number, NO_ROW where there is none, and its day.
+
+        Raises:
+            RepeatedKeyError: it is one of several with its key.
+            TableError: a file can't be read.
+        """
+        named, dates = self.keys()
+        # Of each row the entity's place, by way of the dictionary; a null's is the one at the end.
+        known = pc.index_in(named.dictionary, value_set=entities).fill_null(NOBODY).to_numpy()
+        owners = np.append(known, np.int32(NOBODY))[named.indices.fill_null(-1).to_numpy()]
+        days = dates.view(pa.int32()).fill_null(0).to_numpy()
+        wanted = (owners != NOBODY) & dates.is_valid().to_numpy(zero_copy_only=False)
+        if self._view.held_back:
+            wanted &= ~np.isin(days, pa.array(self._view.held_back, pa.date32()).view(pa.int32()).to_numpy())
+        rows = np.flatnonzero(wanted)
+        keys = (owners[rows].astype(np.int64) << DAY_BITS) + days[rows]
+        order = np.argsort(keys, kind="stable")  # which makes use of the order that there is
+        # A key before all others, so that a search always finds one.
+        keys, rows = np.append(np.iinfo(np.int64).min, keys[order]), np.append(NO_ROW, rows[order])
+        first = whose << DAY_BITS
+        asked = first + np.clip(limits, DAYS.min, DAYS.max)
+        # One after another in the keys' order, ten times as fast as all over them.
+        order = np.argsort(asked)
+        at = np.empty_like(order)
+        at[order] = np.searchsorted(keys, asked[order], "right") - 1
+        there = keys[at] >= first + DAYS.min
+        days_found = np.where(there, keys[at] - first, 0)
+        twice = np.flatnonzero(there & (keys[at - 1] == keys[at]))
+        if len(twice):
+            raise self._repeated(entities.take(pa.array(whose[twice])), days_found[twice])
+        return np.where(there, rows[at], NO_ROW), days_found
+
+    def _repeated(self, entities: pa.Array, days: Whole) -> RepeatedKeyError:
+        """Name the first of the keys that are there several times."""
+        (entity, day), first = self._view.keys, min(zip(entities.to_pylist(), days.tolist(), strict=True))
+        return RepeatedKeyError(
+            f"{self._table.uri} has several rows of {entity.name} {first[0]!r}, {day.name} {day_of(first[1])} "
+            f"at version {self._table.version}"
+        )
+
+    def fetch(self, rows: Whole, wanted: pa.Schema) -> list[pa.Table]:
+        """Read columns of rows, which are given in their order; TableError if a file can't be read."""
+        bounds = np.searchsorted(rows, self._ends)
+
+        def read(place: int) -> pa.Table:
+            mine = rows[bounds[place] : bounds[place + 1]] - self._ends[place]
+            return self._read(self._parts[place], wanted.names).take(pa.array(mine)).cast(wanted)
+
+        with self._reading() as pool:
+            return list(pool.map(read, np.flatnonzero(np.diff(bounds))))
+
+    def _read(self, part: ds.Fragment, columns: list[str]) -> pa.Table:
+        return part.to_table(schema=self._dataset.schema, columns=columns, use_threads=False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that read, each a part at a time."""
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                yield pool
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(self._table, self._dataset, error) from error

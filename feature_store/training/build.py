@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
-import duckdb
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
@@ -79,9 +78,8 @@ def training_set(events: Given, asked: Sequence[Asked], options: Options | None 
     options = options or Options()
     entity = entity_of(asked, options)
     table = read_events(events, entity)
-    with asof.session() as connection:
-        views = _views(asked, options, checked(table, entity, options))
-        return _made(connection, Record(views, options, entity, digest(table), order=order(table)), table)
+    views = _views(asked, options, checked(table, entity, options))
+    return _made(Record(views, options, entity, digest(table), order=order(table)), table)
 
 
 def training_set_by_day(
@@ -106,11 +104,10 @@ def training_set_by_day(
     options = options or Options()
     of_days = by_day(days, every)
     entity = entity_of(asked, options)
-    with asof.session() as connection:
-        # As far as days go, which are the same for all entities, the versions can be told.
-        one = _spine(pa.array([""]), of_days, entity, options)
-        views = _views(asked, options, checked(one, entity, options))
-        return _made(connection, Record(views, options, entity, of_days), None)
+    # As far as days go, which are the same for all entities, the versions can be told.
+    one = _spine(pa.array([""]), of_days, entity, options)
+    views = _views(asked, options, checked(one, entity, options))
+    return _made(Record(views, options, entity, of_days), None)
 
 
 def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | None = None) -> TrainingSet:
@@ -138,8 +135,7 @@ def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | N
             )
         if record.order and order(table) != record.order:
             raise NotTheSameError("the events are not those of the record: they are the same in another order")
-    with asof.session() as connection:
-        made = _made(connection, replace(record, views=moved(record, uris)), table)
+    made = _made(replace(record, views=moved(record, uris)), table)
     check_outcome(made.record, record)
     return TrainingSet(made.table, record)
 
@@ -172,18 +168,18 @@ def check_outcome(made: Record, record: Record) -> None:
         )
 
 
-def _made(connection: duckdb.DuckDBPyConnection, record: Record, events: pa.Table | None) -> TrainingSet:
+def _made(record: Record, events: pa.Table | None) -> TrainingSet:
     """Make what a record asks for; the record with what has come of it."""
     options = record.options
     tables = {view.name: tables_of(view) for view in record.views}
     if isinstance(record.events, ByDay):
         days = record.events.days
-        named = [asof.entities(connection, view, table, days) for view in record.views for table in tables[view.name]]
+        named = [asof.entities(view, table, days) for view in record.views for table in tables[view.name]]
         there = pc.unique(pa.concat_arrays([pa.array([], pa.string()), *named]))
         events = _spine(there.take(pc.sort_indices(there)), record.events, record.entity, options)
     assert events is not None  # noqa: S101 - the two who call it
     ready = checked(events, record.entity, options)
-    rows = {view.name: asof.found(connection, view, tables[view.name], ready, options.max_age) for view in record.views}
+    rows = {view.name: asof.found(view, tables[view.name], ready, options.max_age) for view in record.views}
     if isinstance(record.events, ByDay):
         there = _seen(rows.values(), options)
         events, rows = events.filter(there), {view: each.filter(there) for view, each in rows.items()}

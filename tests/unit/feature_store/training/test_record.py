@@ -226,6 +226,8 @@ def test_a_key_that_is_there_twice(tmp_path: Path) -> None:
     assert before["used"].to_pylist() == [1.0], "who does not know the day is not concerned"
     with pytest.raises(RepeatedKeyError, match="has several rows of id 'A', day_date 2014-02-05 at version 1"):
         training_set(events(("A", day(3)), ("A", day(5))), asked)
+    with pytest.raises(RepeatedKeyError):
+        training_set(events(("A", day(9))), asked, Options(max_age=1))
 
 
 keys = st.tuples(st.sampled_from("AB"), st.integers(0, 5).map(day))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +29,7 @@ from tests.unit.feature_store.training.tables import (
     leaking,
     looked_up,
     moment,
+    rows,
     spoiled,
     write,
 )
@@ -221,6 +222,23 @@ def test_no_events_and_no_rows(tmp_path: Path) -> None:
     for options in (Options(), Options(as_known=True), Options(zone=LONDON)):
         assert training_set(none, [Asked(USE, one)], options).table.num_rows == 0
     assert found_in(training_set(events(("A", day(0))), [Asked(USE, nothing)]).table) == [(None,) * 4]
+
+
+def test_rows_of_several_files_and_row_groups_and_rows_without_a_key(tmp_path: Path) -> None:
+    values = {(entity, day(number)): float(number) for number in (5, 0, 9, 2, 7) for entity in "CAB"}
+    there = rows(values)
+    lost = [{**each, key: None} for key in ("id", "day_date") for each in there.slice(0, 2).to_pylist()]
+    there = pa.concat_tables([there.slice(0, 4), pa.Table.from_pylist(lost, there.schema), there.slice(4)])
+    for part in (there.slice(0, 11), there.slice(11)):
+        write_deltalake(tmp_path, part, mode="append", writer_properties=WriterProperties(max_row_group_size=3))
+    files = DeltaTable(tmp_path).to_pyarrow_dataset().get_fragments()
+    assert sorted(file.num_row_groups for file in files) == [3, 4]
+    of = [(entity, day(number)) for number in range(10, -2, -1) for entity in "BADC"]
+    for max_age in (None, 1):
+        made = training_set(events(*of), [Asked(USE, str(tmp_path))], Options(max_age=max_age)).table
+        assert found_in(made) == looked_up(values, of, max_age)
+    by_day = training_set_by_day(DayRange(day(9), day(9)), [Asked(USE, str(tmp_path))]).table
+    assert by_day["id"].to_pylist() == ["A", "B", "C"]
 
 
 def test_by_day_is_every_entity_that_is_there_yet(tmp_path: Path) -> None:
