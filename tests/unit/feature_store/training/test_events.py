@@ -60,7 +60,11 @@ def test_parquet_data_frames_and_arrow_come_to_the_same(uri: str, tmp_path: Path
     pq.write_table(table, tmp_path / "events.parquet")
     frame = pd.DataFrame({"id": ["007", "008"], "event_time": [day(2), day(1)], "label": [1, 2]}, index=[7, 9])
     categories = frame.assign(id=frame["id"].astype("category"))
-    given = [table, str(tmp_path / "events.parquet"), frame, categories, pl.from_arrow(table), table.to_batches()[0]]
+    polars = pl.DataFrame(table)
+    given = [
+        *(table, table.to_batches()[0], table.to_pydict(), str(tmp_path / "events.parquet"), frame, categories, polars),
+        *(polars.with_columns(pl.col("id").cast(kind)) for kind in (pl.Categorical, pl.Enum(["008", "007"]))),
+    ]
     sets = [training_set(each, [Asked(USE, uri)]) for each in given]
     assert {made.record.events for made in sets} == {sets[0].record.events}
     assert {made.record.digest for made in sets} == {sets[0].record.digest}
@@ -86,7 +90,18 @@ def test_parquet_data_frames_and_arrow_come_to_the_same(uri: str, tmp_path: Path
         (events((None, day(0)), ("A", day(0))), "events without id: 1"),  # type: ignore[arg-type]
         (events(("A", None), ("A", None), ("A", day(0))), "events without event_time: 2"),  # type: ignore[arg-type]
         (pa.table([["A"], [day(0)], ["B"]], ["id", "event_time", "id"]), "the events have two columns of name id"),
+        (
+            {"id": ["A"], "event_time": pa.array([2**31 - 1], pa.int32()).view(pa.date32())},
+            "events with event_time before the year 1 or after 9999: 1",
+        ),
+        (
+            # So many days that the last 32 bits of their number are 2014-02-03.
+            {"id": ["A"], "event_time": pa.array([(2**32 + 16104) * 86400], pa.timestamp("s"))},
+            "events with event_time before the year 1 or after 9999: 1",
+        ),
         (7, "the events can't be read from an object of type int: "),
+        (pd.Series(["A"]), "the events can't be read from an object of type Series: "),
+        ({"id": ["A"], "event_time": [day(0)], "n": [2**70]}, "the events can't be read from an object of type dict: "),
         ("events.txt", "the events can't be read from events.txt: its name ends with none of .csv, .csv.gz, .parquet"),
         ("nowhere.csv", "the events can't be read from nowhere.csv: "),
         ("ftp://host/nowhere.csv", "is neither a path, nor a URI of a file or of S3"),
@@ -97,6 +112,30 @@ def test_unfit_events_are_one_sentence(uri: str, given: Any, said: str) -> None:
         training_set(given, [Asked(USE, uri)])
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        (day(2), moment(3, 4)),
+        (day(2), None, moment(3, 4).replace(tzinfo=dt.UTC)),
+        (moment(3, 4), moment(3, 4).replace(tzinfo=dt.UTC)),
+        (moment(3, 4).replace(tzinfo=dt.UTC), moment(3, 4)),
+    ],
+)
+def test_times_of_several_kinds_are_refused(uri: str, times: Any) -> None:
+    """Arrow would take 4:00 of a day for the date, which knows all of the day."""
+    columns = {"id": ["007"] * len(times), "event_time": list(times)}
+    for given in (columns, pd.DataFrame(columns | {"event_time": pd.Series(times, dtype=object)})):
+        with pytest.raises(
+            EventsError, match="event_time holds dates and moments, or some with a zone and some without"
+        ):
+            training_set(given, [Asked(USE, uri)])
+
+
+def test_times_without_a_value_are_of_no_kind(uri: str) -> None:
+    frame = pd.DataFrame({"id": ["007"], "event_time": [day(2)], "paid": pd.Series([pd.NaT], dtype=object)})
+    assert training_set(frame, [Asked(USE, uri)]).table["used"].to_pylist() == [2.0]
 
 
 def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
