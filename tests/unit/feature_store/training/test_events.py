@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -154,6 +155,17 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
         ({"lag": dt.timedelta(hours=-1)}, "the lag is negative"),
         ({"lag": dt.timedelta(microseconds=1)}, "the lag is no whole number of seconds"),
         ({"max_age": -1}, "the maximal age is negative"),
+        ({"max_age": 2**31}, "the maximal age is no number of days"),
+        ({"max_age": "7"}, "max_age takes int or None, and no str"),
+        ({"max_age": 7.5}, "max_age takes int or None, and no float"),
+        ({"max_age": np.int64(7)}, "max_age takes int or None, and no int64"),
+        ({"max_age": True}, "max_age takes int or None, and no bool"),
+        ({"lag": 6}, "lag takes timedelta, and no int"),
+        ({"known_on": "2014-02-01"}, "known_on takes date or None, and no str"),
+        ({"known_on": moment(0)}, "known_on takes date or None, and no datetime"),
+        ({"as_known": "no"}, "as_known takes bool, and no str"),
+        ({"zone": dt.UTC}, "zone takes str, and no timezone"),
+        ({"entity": 5}, "entity takes str or None, and no int"),
         ({"zone": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
         ({"zone": "../../etc/passwd"}, "there is no time zone"),
         ({"zone": ""}, "there is no time zone"),
@@ -172,10 +184,20 @@ def test_features_that_are_not_there(uri: str) -> None:
         (("id",), f"view usage has no feature 'id': {known}"),
         ((), "no feature of view usage is asked for"),
         (("used", "used"), "feature used of view usage is asked for twice"),
+        ("used", "features of usage take a tuple of names, and no str"),
+        ({"used"}, "features of usage take a tuple of names, and no set"),
     ):
         with pytest.raises(OptionsError) as refused:
-            Asked(USE, uri, features)
+            Asked(USE, uri, features)  # type: ignore[arg-type]  # what a caller without types may give
         assert str(refused.value) == said
+
+
+@pytest.mark.parametrize("version", [-1, "0", np.int64(0), 2**70])
+def test_what_is_no_version_and_no_place(uri: str, version: Any) -> None:
+    with pytest.raises(OptionsError, match="the version of usage takes a whole number from 0, and not "):
+        Asked(USE, uri, version=version)
+    with pytest.raises(OptionsError, match="where the table of usage is takes text, and no PosixPath"):
+        Asked(USE, Path(uri))  # type: ignore[arg-type]  # the same
 
 
 def test_views_that_do_not_go_together(uri: str) -> None:
@@ -184,8 +206,9 @@ def test_views_that_do_not_go_together(uri: str) -> None:
         training_set(of, [])
     with pytest.raises(OptionsError, match="view usage is asked for twice"):
         training_set(of, [Asked(USE, uri), Asked(USE, uri)])
-    with pytest.raises(OptionsError, match="every 0 days: it takes a whole number from 1"):
-        training_set_by_day(DayRange(day(0), day(1)), [Asked(USE, uri)], every=0)
+    for every in (0, 1.5, np.int64(2)):
+        with pytest.raises(OptionsError, match=f"every {every} days: it takes a whole number from 1"):
+            training_set_by_day(DayRange(day(0), day(1)), [Asked(USE, uri)], every=every)  # type: ignore[arg-type]
     with pytest.raises(OptionsError, match="two columns of the set would be called usage__day: rename the events' own"):
         training_set(events(("007", day(1)), usage__day=[1]), [Asked(USE, uri)])
     with pytest.raises(TableError, match="a version of usage is given, and what was known then is another"):
