@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -210,10 +209,10 @@ def _number(text: str) -> int:
 
 
 def _hours(text: str) -> dt.timedelta:
-    hours = float(text)
-    if not math.isfinite(hours):
-        raise ValueError(f"{text!r} is not a number of hours")
-    return dt.timedelta(seconds=round(hours * 3600))
+    try:
+        return dt.timedelta(seconds=round(float(text) * 3600))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is not a number of hours") from None
 
 
 def _version(text: str) -> tuple[str, int]:

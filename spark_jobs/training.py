@@ -52,7 +52,8 @@ def _made(spark: SparkSession, args: argparse.Namespace) -> Record:
     asked, options = training_command.asked(args), training_command.options(args)
     if args.events:
         return training_sets.training_set(spark, args.events, asked, args.out, options)
-    return training_sets.training_set_by_day(spark, args.days, asked, args.out, options, every=args.every or 1)
+    every = 1 if args.every is None else args.every
+    return training_sets.training_set_by_day(spark, args.days, asked, args.out, options, every=every)
 
 
 def _refuse(args: argparse.Namespace) -> str | None:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
@@ -49,7 +51,7 @@ from spark_jobs.errors import JobError, first_cause, java_causes
 # Of the rows on their way. They begin with _, as no name of a declaration does; an event's columns are within EVENT.
 EVENT, ENTITY, TIME, EVENT_DAY, AT, KIND = "_event", "_entity", "_time", "_event_day", "_at", "_kind"
 BEFORE = (f"{AT}_before", f"{KIND}_before")
-REPEATED = re.compile(r"^(?:[\w.]+: )?(.* has several rows of .* at version \d+)$", re.MULTILINE)
+REPEATED = re.compile(r"^(?:Caused by: )?(?:[\w.]+: )?(.* has several rows of .* at version \d+)$", re.MULTILINE)
 OURS = re.compile(rf"{re.escape(FILE)}|_SUCCESS|_temporary|part-.*|\..*\.crc")  # what is in the folder of a set
 MICROSECONDS = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}  # and not Impala's 96 bits
 NO_MOMENTS = np.empty(0, np.int64)
@@ -136,12 +138,29 @@ class _Making:
         self._tables = [build.tables_of(view)[0] for view in record.views]
         for view, table in zip(record.views, self._tables, strict=True):
             table.check([*view.keys, *view.features])
-        if others := [name for name in storage.names(out) if not OURS.fullmatch(name)]:
+        there = storage.names(out)
+        others = [name for name in there if not OURS.fullmatch(name)]
+        parts = [name for name in there if name.startswith("part-")]
+        if not others and parts and FILE not in there and not self._has_columns():
+            others = parts  # another's Parquet files, which Spark has named as it names ours
+        if others:
             raise JobError(f"{out} has {others[0]} in it, which is of no training set: name another folder.")
+
+    def _has_columns(self) -> bool:
+        """Whether the files at the place have columns as each set has: of one that was not finished."""
+        try:
+            columns = self._spark.read.parquet(self._out).columns
+        except (PySparkException, Py4JJavaError):
+            return False
+        day, age = (f"{build.JOINT}{column.name.lstrip('_')}" for column in (DAY, AGE))
+        return any(name.endswith(day) and f"{name.removesuffix(day)}{age}" in columns for name in columns)
 
     def of_events(self, events: DataFrame) -> _Making:
         """Take events; EventsError or OptionsError if they are unfit."""
         options, entity = self._record.options, self._record.entity
+        out = f"{_path(self._out)}/"
+        if within := [file for file in events.inputFiles() if _path(unquote(file)).startswith(out)]:
+            raise EventsError(f"{within[0]} is of the events, and the set would take its place: name another folder")
         _check_names(events.columns, self._record)
         there = to_arrow_schema(events.schema)
         checked(there.empty_table(), entity, options)
@@ -150,7 +169,10 @@ class _Making:
         if isinstance(events.schema[options.time].dataType, T.TimestampType):
             when = F.unix_micros(when)  # a moment, where Python would have the clock of this machine
         nulls = [F.count_if(events[_quoted(name)].isNull()) for name in (entity, options.time)]
-        *missing, first, last = events.agg(*nulls, F.min(when), F.max(when)).collect()[0]
+        try:
+            *missing, first, last = events.agg(*nulls, F.min(when), F.max(when)).collect()[0]
+        except ValueError as error:  # Python has no such day
+            raise EventsError(f"events with {options.time} before the year 1 or after 9999: {error}") from error
         for name, count in zip((entity, options.time), missing, strict=True):
             if count:
                 raise EventsError(f"events without {name}: {count}")
@@ -217,8 +239,7 @@ class _Making:
                 key[0].alias(f"{ENTITY}{place}"), key[1].alias(f"{DAY.name}_{place}"), features.alias(f"_view{place}")
             )
             on = (found[ENTITY] == of[f"{ENTITY}{place}"]) & (found[f"{AT}{place}"] == of[f"{DAY.name}_{place}"])
-            if options.max_age is not None:
-                on &= found[EVENT_DAY] - found[f"{AT}{place}"] <= options.max_age
+            on &= self._young(found[f"{AT}{place}"])
             found = found.join(of, on=on, how="left").drop(f"{ENTITY}{place}", f"{DAY.name}_{place}")
         columns = [F.col(EVENT).getField(name).alias(name) for name in self._columns]
         for place, names in enumerate(build.names_of(views, self._columns, options).values()):
@@ -229,6 +250,11 @@ class _Making:
             ]
         self._set = found.select(*columns)
         return self
+
+    def _young(self, day: Column) -> Column:
+        """Whether a row of a day is young enough for its event: features of an older one are not looked at."""
+        oldest = self._record.options.max_age
+        return F.lit(True) if oldest is None else F.col(EVENT_DAY) - day <= oldest
 
     def _keys_found(self, events: DataFrame, days: DayRange) -> DataFrame:
         """The events, with the day of each view's row that they know: no feature goes through the sort."""
@@ -257,7 +283,10 @@ class _Making:
         }
         mine = rows.select(EVENT, ENTITY, EVENT_DAY, KIND, *(each.alias(name) for name, each in newest.items()))
         days_found = [
-            F.when(F.col(f"{AT}{kind}.repeated"), F.raise_error(_said_repeated(view, table, F.col(f"{AT}{kind}.{AT}"))))
+            F.when(
+                F.col(f"{AT}{kind}.repeated") & self._young(F.col(f"{AT}{kind}.{AT}")),
+                F.raise_error(_said_repeated(view, table, F.col(f"{AT}{kind}.{AT}"))),
+            )
             .otherwise(F.col(f"{AT}{kind}.{AT}"))
             .cast("int")
             .alias(f"{AT}{kind}")
@@ -378,6 +407,11 @@ def _said_repeated(view: ViewRecord, table: Table, day: Column) -> Column:
     entity, named = (key.name for key in view.keys)
     said = (F.lit(f"{table.uri} has several rows of {entity} '"), F.col(ENTITY), F.lit(f"', {named} "))
     return F.concat(*said, F.date_from_unix_date(day).cast("string"), F.lit(f" at version {table.version}"))
+
+
+def _path(uri: str) -> str:
+    system, path = files.locate(uri)
+    return os.path.abspath(path) if system is files.LOCAL else path  # noqa: PTH100 - Path has none that ends with ..
 
 
 def _quoted(name: str) -> str:

@@ -142,7 +142,7 @@ def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | N
 
 def by_day(days: DayRange, every: int) -> ByDay:
     """The days of a range, every so many of them; OptionsError if that is none."""
-    if every < 1:
+    if type(every) is not int or every < 1:
         raise OptionsError(f"every {every} days: it takes a whole number from 1")
     return ByDay(days, every)
 

@@ -77,7 +77,9 @@ def plain(column: pa.ChunkedArray) -> pa.Array:
     """A column as one array; text as Arrow's plain one, however it was held."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
+        if kind.value_type == pa.string_view():  # as polars has categories: Arrow takes nothing from these
+            column = column.cast(pa.dictionary(kind.index_type, pa.string()))
+        column = column.cast(column.type.value_type)
     if column.type in (pa.large_string(), pa.string_view()):
         column = column.cast(pa.string())
     made = column.combine_chunks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ Whole = NDArray[np.int64]
 SECONDS_A_DAY = 86_400
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MICROSECONDS = UNITS["us"]
+FIRST, LAST = ((day - dt.date(1970, 1, 1)).days for day in (dt.date.min, dt.date.max))
 
 # A path or URI of a .csv, .csv.gz or .parquet file; an Arrow table; or a data frame of pandas or polars.
 Given = Any
@@ -82,12 +84,34 @@ def _read(given: Given, entity: str) -> pa.Table:
         if isinstance(given, str | os.PathLike):
             return _of_file(os.fspath(given), entity)
         # pandas says itself what its index is, and that is no column.
-        return pa.Table.from_pandas(given, preserve_index=False) if hasattr(given, "iloc") else pa.table(given)
-    except (OSError, ValueError, TypeError) as error:  # Arrow's own derive from these
+        table = pa.Table.from_pandas(given, preserve_index=False) if hasattr(given, "iloc") else pa.table(given)
+    # Arrow's own derive from these; the last two are of a series, and of numbers too large for it.
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         name = given if isinstance(given, str | os.PathLike) else f"an object of type {type(given).__name__}"
         raise EventsError(
             f"the events can't be read from {name}: {(str(error) or repr(error)).splitlines()[0]}"
         ) from error
+    for name, values in zip(table.column_names, _objects(given), strict=False):
+        # The first of them says which type Arrow takes for all. Of moments after a date it takes the dates, which know
+        # the whole of their day; of moments with a zone and without one it takes all to be of UTC.
+        if len({_kind(value) for value in values if isinstance(value, dt.date) and str(value) != "NaT"}) > 1:
+            raise EventsError(
+                f"the events' column {name} holds dates and moments, or some with a zone and some without"
+            )
+    return table
+
+
+def _objects(given: Given) -> Iterator[Iterable[object]]:
+    """The columns of what was given, of those that hold Python's objects the values."""
+    if hasattr(given, "iloc"):
+        yield from (column if column.dtype == object else () for _, column in given.items())
+    elif isinstance(given, Mapping):
+        yield from (column if isinstance(column, list | tuple) else () for column in given.values())
+
+
+def _kind(value: dt.date) -> tuple[bool, bool]:
+    """Whether it is a moment, and without a zone."""
+    return isinstance(value, dt.datetime), getattr(value, "tzinfo", None) is None
 
 
 def _of_file(uri: str, entity: str) -> pa.Table:
@@ -118,12 +142,23 @@ def checked(table: pa.Table, entity: str, options: Options) -> Events:
         if column.null_count:
             raise EventsError(f"events without {name}: {column.null_count}")
     entities = entities.cast(pa.string())
+    _check_calendar(times, options.time)
     lag = int(options.lag.total_seconds())
     if pa.types.is_date(times.type):
         days = times.cast(pa.date32()).view(pa.int32()).to_numpy().astype(np.int64)
         # A date stands for its end, which is a whole number of days: only what the lag begins of a day counts.
         return Events(table, entities, days, days - -(-lag // SECONDS_A_DAY), _utc_ends(days, options.zone))
     return _of_moments(table, entities, times, options.zone, lag)
+
+
+def _check_calendar(times: pa.Array, name: str) -> None:
+    """Refuse days that no row of features can have: so far away, a number of days is taken for another."""
+    if pa.types.is_timestamp(times.type):
+        days = _numbers(times) // (SECONDS_A_DAY * UNITS[times.type.unit])
+    else:
+        days = times.cast(pa.date32()).view(pa.int32()).to_numpy()
+    if beyond := int(((days < FIRST) | (days > LAST)).sum()):
+        raise EventsError(f"events with {name} before the year 1 or after 9999: {beyond}")
 
 
 def _of_moments(table: pa.Table, entities: pa.Array, times: pa.Array, zone: str, lag: int) -> Events:

@@ -12,6 +12,7 @@ from feature_store.training.errors import TrainingError
 from feature_store.view import Column, FeatureView
 
 UTC = "UTC"
+TOO_LARGE = 2**31  # for a number of days, and of a version
 
 
 class OptionsError(TrainingError):
@@ -35,8 +36,14 @@ class Asked:
     version: int | None = None
 
     def __post_init__(self) -> None:
-        """Look for what the view has not."""
+        """Look for what the view has not, and for what a record could not hold."""
         known = [column.name for column in self._all]
+        if not isinstance(self.uri, str):
+            raise OptionsError(f"where the table of {self.view.name} is takes text, and no {_type(self.uri)}")
+        if self.features is not None and not isinstance(self.features, tuple | list):
+            raise OptionsError(f"features of {self.view.name} take a tuple of names, and no {_type(self.features)}")
+        if self.version is not None and (type(self.version) is not int or not 0 <= self.version < TOO_LARGE):
+            raise OptionsError(f"the version of {self.view.name} takes a whole number from 0, and not {self.version!r}")
         named = known if self.features is None else self.features
         if not named:
             raise OptionsError(f"no feature of view {self.view.name} is asked for")
@@ -99,15 +106,39 @@ class Options:
             raise OptionsError(fault)
 
     def _faults(self) -> Iterator[str]:
+        # Before they are compared, and as a record holds them: numpy's numbers and pandas' moments would be others.
+        kinds: dict[str, tuple[type | None, ...]] = {
+            "entity": (str, None),
+            "time": (str,),
+            "zone": (str,),
+            "max_age": (int, None),
+            "known_on": (dt.date, None),
+            "as_known": (bool,),
+            "held_back": (bool,),
+            "full_names": (bool,),
+        }
+        for name, known in kinds.items():
+            value = getattr(self, name)
+            if (None if value is None else type(value)) not in known:
+                said = " or ".join(kind.__name__ if kind else "None" for kind in known)
+                yield f"{name} takes {said}, and no {_type(value)}"
+        if not isinstance(self.lag, dt.timedelta):
+            yield f"lag takes timedelta, and no {_type(self.lag)}"
         if self.lag < dt.timedelta():
             yield "the lag is negative: no day's features are known before the day is over"
         if self.lag % dt.timedelta(seconds=1):
             yield "the lag is no whole number of seconds"
         if self.max_age is not None and self.max_age < 0:
             yield "the maximal age is negative: it takes a number of days from 0"
+        if self.max_age is not None and self.max_age >= TOO_LARGE:
+            yield f"the maximal age is no number of days: {self.max_age}"
         if self.as_known and self.known_on is not None:
             yield "as_known is for each event's own moment, known_on for one day: give one of them"
         try:
             zoneinfo.ZoneInfo(self.zone)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             yield f"there is no time zone {self.zone!r}: names are like Europe/London"
+
+
+def _type(value: object) -> str:
+    return type(value).__name__

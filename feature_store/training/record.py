@@ -15,7 +15,7 @@ from feature_store import files
 from feature_store.calendar import DayRange
 from feature_store.function import Type
 from feature_store.training.errors import TrainingError
-from feature_store.training.options import Options
+from feature_store.training.options import Options, OptionsError
 from feature_store.view import Column, FeatureView
 
 FORMAT = 1  # of records; another one where the same record would come to another table
@@ -128,7 +128,7 @@ class Record:
                 digest=str(said["digest"]),
                 order=str(said["order"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, OptionsError) as error:
             raise RecordError(f"it is no record of a training set: {error!r}") from error
 
     @classmethod

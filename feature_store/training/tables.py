@@ -147,12 +147,19 @@ def _versions(asked: Asked, options: Options, newest: Table, moments: Whole) -> 
 def _as_known(uri: str, moments: Whole) -> tuple[Version, ...]:
     """The versions that were the newest just before one of the moments, the oldest first."""
     found: list[Version] = []
-    for number, committed in live_table.commits(uri):
-        # A clock that went back: a version that is not older than a later one was never the newest of its moment.
-        if committed is not None and (not found or committed < found[-1].committed):  # type: ignore[operator]  # all of these have one
-            found.append(Version(number, committed))
-        oldest = number
-    found.reverse()
+    commits = sorted(live_table.commits(uri))
+    for number, said in commits:
+        if said is None:
+            continue
+        known: dt.datetime | None = said
+        # One clock is ahead, or another behind, where a version says that it is older than one before it, which it
+        # holds: it is known when that is, and that was never the newest.
+        if found and said <= found[-1].committed:  # type: ignore[operator]  # all of these have one
+            known = found.pop().committed
+        found.append(Version(number, known))
+    if not found:
+        raise TableError(f"no version of {uri} says when it was committed: what was known can't be told")
+    oldest = commits[0][0]
     places = places_of(tuple(found), moments)
     if oldest and len(places) and places.min() == NEVER_KNOWN:
         raise VersionGoneError(f"the log of {uri} begins with version {oldest}: what was known before is there no more")

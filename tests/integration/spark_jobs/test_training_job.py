@@ -68,6 +68,8 @@ def test_sets_go_to_and_fro(folder: Path, job) -> None:
     status, said = job(*again, "--events", f"{folder}/nowhere.parquet")
     assert status == 1
     assert said["error"].startswith("No training set was made: the events can't be read from ")
+    status, said = job(*where, *days[:-1], "0", "--out", f"{folder}/days")
+    assert (status, said["error"]) == (1, "No training set was made: every 0 days: it takes a whole number from 1.")
     status, said = job(*where, *days, "--out", f"{folder}/path/to/delta/energy_recent_features")
     assert status == 1
     assert "which is of no training set" in said["error"]

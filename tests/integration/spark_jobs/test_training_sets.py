@@ -200,9 +200,15 @@ def test_a_key_that_is_there_twice(spark: SparkSession, tmp_path: Path) -> None:
     out, asked = str(tmp_path / "set"), [Asked(USE, uri)]
     training_sets.training_set(spark, given(tmp_path, numbered([("A", day(3))])), asked, out)
     assert read(out)["used"].to_pylist() == [1.0], "who does not know the day is not concerned"
-    with pytest.raises(training.RepeatedKeyError, match="has several rows of id 'A', day_date 2014-02-05 at version 1"):
+    with pytest.raises(
+        training.RepeatedKeyError, match=r"^/.* has several rows of id 'A', day_date 2014-02-05 at version 1$"
+    ):
         training_sets.training_set(spark, given(tmp_path, numbered([("A", day(3)), ("A", day(5))])), asked, out)
     assert not (tmp_path / "set" / FILE).exists()
+    too_old = numbered([("A", day(7))]), asked, Options(max_age=2)
+    here = training.training_set(*too_old).record.digest
+    made = training_sets.training_set(spark, given(tmp_path, too_old[0]), asked, out, too_old[2])
+    assert made.digest == here, "whose features would be null is not concerned either"
 
 
 def test_a_version_that_is_gone(spark: SparkSession, tmp_path: Path) -> None:
@@ -226,6 +232,7 @@ def test_what_is_unfit_is_one_sentence(spark: SparkSession, tmp_path: Path) -> N
     nobody = frame.selectExpr("CAST(NULL AS STRING) AS id", "event_time")
     for of, options, kind, said in (
         (nobody, {}, training.EventsError, "events without id: 1"),
+        (frame.selectExpr("id", "date_add(event_time, 9999999) AS event_time"), {}, training.EventsError, "after 9999"),
         (frame.drop("id"), {}, training.EventsError, "the events have no entity column id"),
         (frame.selectExpr("1 AS id", "event_time"), {}, training.EventsError, "column id is int32, and not text"),
         (frame.withColumnRenamed("n", "USED"), {}, training.OptionsError, "would be called USED, as Spark reads it"),
@@ -243,6 +250,29 @@ def test_what_is_unfit_is_one_sentence(spark: SparkSession, tmp_path: Path) -> N
         with pytest.raises(JobError, match="which is of no training set: name another folder"):
             training_sets.training_set(spark, good, asked, str(tmp_path / place))
     assert (tmp_path / "other" / "mine.txt").exists()
+
+
+def test_what_another_has_written_is_not_replaced(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark names all of its files alike: those of events, and of anything else."""
+    asked = [Asked(USE, write(tmp_path / "usage", {("A", day(1)): 1.0}))]
+    own, other = tmp_path / "the events", tmp_path / "other"
+    spark.read.parquet(given(tmp_path, numbered([("A", day(3))]))).write.parquet(str(own))
+    spark.range(3).write.parquet(str(other))
+    before = {path: path.read_bytes() for folder in (own, other) for path in folder.iterdir()}
+    for out in (own, other):
+        with pytest.raises(JobError, match=r"has part-.* in it, which is of no training set: name another folder"):
+            training_sets.training_set(spark, str(own), asked, str(out))
+    made = str(tmp_path / "set")
+    training_sets.training_set(spark, str(own), asked, made)
+    monkeypatch.chdir(tmp_path)
+    for out in (made, f"file:{made}/", "set"):
+        with pytest.raises(training.EventsError, match="is of the events, and the set would take its place"):
+            training_sets.training_set(spark, made, [Asked(OTHER, asked[0].uri, ("used",))], out)
+    assert before == {path: path.read_bytes() for path in before}
+    (tmp_path / "set" / FILE).unlink()  # as of a run that has come to no end
+    assert training_sets.training_set(spark, str(own), asked, made) == Record.read(made)
 
 
 def test_no_events_and_no_rows(spark: SparkSession, tmp_path: Path) -> None:

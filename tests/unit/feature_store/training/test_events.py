@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -60,7 +61,11 @@ def test_parquet_data_frames_and_arrow_come_to_the_same(uri: str, tmp_path: Path
     pq.write_table(table, tmp_path / "events.parquet")
     frame = pd.DataFrame({"id": ["007", "008"], "event_time": [day(2), day(1)], "label": [1, 2]}, index=[7, 9])
     categories = frame.assign(id=frame["id"].astype("category"))
-    given = [table, str(tmp_path / "events.parquet"), frame, categories, pl.from_arrow(table), table.to_batches()[0]]
+    polars = pl.DataFrame(table)
+    given = [
+        *(table, table.to_batches()[0], table.to_pydict(), str(tmp_path / "events.parquet"), frame, categories, polars),
+        *(polars.with_columns(pl.col("id").cast(kind)) for kind in (pl.Categorical, pl.Enum(["008", "007"]))),
+    ]
     sets = [training_set(each, [Asked(USE, uri)]) for each in given]
     assert {made.record.events for made in sets} == {sets[0].record.events}
     assert {made.record.digest for made in sets} == {sets[0].record.digest}
@@ -86,7 +91,18 @@ def test_parquet_data_frames_and_arrow_come_to_the_same(uri: str, tmp_path: Path
         (events((None, day(0)), ("A", day(0))), "events without id: 1"),  # type: ignore[arg-type]
         (events(("A", None), ("A", None), ("A", day(0))), "events without event_time: 2"),  # type: ignore[arg-type]
         (pa.table([["A"], [day(0)], ["B"]], ["id", "event_time", "id"]), "the events have two columns of name id"),
+        (
+            {"id": ["A"], "event_time": pa.array([2**31 - 1], pa.int32()).view(pa.date32())},
+            "events with event_time before the year 1 or after 9999: 1",
+        ),
+        (
+            # So many days that the last 32 bits of their number are 2014-02-03.
+            {"id": ["A"], "event_time": pa.array([(2**32 + 16104) * 86400], pa.timestamp("s"))},
+            "events with event_time before the year 1 or after 9999: 1",
+        ),
         (7, "the events can't be read from an object of type int: "),
+        (pd.Series(["A"]), "the events can't be read from an object of type Series: "),
+        ({"id": ["A"], "event_time": [day(0)], "n": [2**70]}, "the events can't be read from an object of type dict: "),
         ("events.txt", "the events can't be read from events.txt: its name ends with none of .csv, .csv.gz, .parquet"),
         ("nowhere.csv", "the events can't be read from nowhere.csv: "),
         ("ftp://host/nowhere.csv", "is neither a path, nor a URI of a file or of S3"),
@@ -97,6 +113,30 @@ def test_unfit_events_are_one_sentence(uri: str, given: Any, said: str) -> None:
         training_set(given, [Asked(USE, uri)])
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        (day(2), moment(3, 4)),
+        (day(2), None, moment(3, 4).replace(tzinfo=dt.UTC)),
+        (moment(3, 4), moment(3, 4).replace(tzinfo=dt.UTC)),
+        (moment(3, 4).replace(tzinfo=dt.UTC), moment(3, 4)),
+    ],
+)
+def test_times_of_several_kinds_are_refused(uri: str, times: Any) -> None:
+    """Arrow would take 4:00 of a day for the date, which knows all of the day."""
+    columns = {"id": ["007"] * len(times), "event_time": list(times)}
+    for given in (columns, pd.DataFrame(columns | {"event_time": pd.Series(times, dtype=object)})):
+        with pytest.raises(
+            EventsError, match="event_time holds dates and moments, or some with a zone and some without"
+        ):
+            training_set(given, [Asked(USE, uri)])
+
+
+def test_times_without_a_value_are_of_no_kind(uri: str) -> None:
+    frame = pd.DataFrame({"id": ["007"], "event_time": [day(2)], "paid": pd.Series([pd.NaT], dtype=object)})
+    assert training_set(frame, [Asked(USE, uri)]).table["used"].to_pylist() == [2.0]
 
 
 def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
@@ -115,6 +155,17 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
         ({"lag": dt.timedelta(hours=-1)}, "the lag is negative"),
         ({"lag": dt.timedelta(microseconds=1)}, "the lag is no whole number of seconds"),
         ({"max_age": -1}, "the maximal age is negative"),
+        ({"max_age": 2**31}, "the maximal age is no number of days"),
+        ({"max_age": "7"}, "max_age takes int or None, and no str"),
+        ({"max_age": 7.5}, "max_age takes int or None, and no float"),
+        ({"max_age": np.int64(7)}, "max_age takes int or None, and no int64"),
+        ({"max_age": True}, "max_age takes int or None, and no bool"),
+        ({"lag": 6}, "lag takes timedelta, and no int"),
+        ({"known_on": "2014-02-01"}, "known_on takes date or None, and no str"),
+        ({"known_on": moment(0)}, "known_on takes date or None, and no datetime"),
+        ({"as_known": "no"}, "as_known takes bool, and no str"),
+        ({"zone": dt.UTC}, "zone takes str, and no timezone"),
+        ({"entity": 5}, "entity takes str or None, and no int"),
         ({"zone": "Europe/Atlantis"}, "there is no time zone 'Europe/Atlantis'"),
         ({"zone": "../../etc/passwd"}, "there is no time zone"),
         ({"zone": ""}, "there is no time zone"),
@@ -133,10 +184,20 @@ def test_features_that_are_not_there(uri: str) -> None:
         (("id",), f"view usage has no feature 'id': {known}"),
         ((), "no feature of view usage is asked for"),
         (("used", "used"), "feature used of view usage is asked for twice"),
+        ("used", "features of usage take a tuple of names, and no str"),
+        ({"used"}, "features of usage take a tuple of names, and no set"),
     ):
         with pytest.raises(OptionsError) as refused:
-            Asked(USE, uri, features)
+            Asked(USE, uri, features)  # type: ignore[arg-type]  # what a caller without types may give
         assert str(refused.value) == said
+
+
+@pytest.mark.parametrize("version", [-1, "0", np.int64(0), 2**70])
+def test_what_is_no_version_and_no_place(uri: str, version: Any) -> None:
+    with pytest.raises(OptionsError, match="the version of usage takes a whole number from 0, and not "):
+        Asked(USE, uri, version=version)
+    with pytest.raises(OptionsError, match="where the table of usage is takes text, and no PosixPath"):
+        Asked(USE, Path(uri))  # type: ignore[arg-type]  # the same
 
 
 def test_views_that_do_not_go_together(uri: str) -> None:
@@ -145,8 +206,9 @@ def test_views_that_do_not_go_together(uri: str) -> None:
         training_set(of, [])
     with pytest.raises(OptionsError, match="view usage is asked for twice"):
         training_set(of, [Asked(USE, uri), Asked(USE, uri)])
-    with pytest.raises(OptionsError, match="every 0 days: it takes a whole number from 1"):
-        training_set_by_day(DayRange(day(0), day(1)), [Asked(USE, uri)], every=0)
+    for every in (0, 1.5, np.int64(2)):
+        with pytest.raises(OptionsError, match=f"every {every} days: it takes a whole number from 1"):
+            training_set_by_day(DayRange(day(0), day(1)), [Asked(USE, uri)], every=every)  # type: ignore[arg-type]
     with pytest.raises(OptionsError, match="two columns of the set would be called usage__day: rename the events' own"):
         training_set(events(("007", day(1)), usage__day=[1]), [Asked(USE, uri)])
     with pytest.raises(TableError, match="a version of usage is given, and what was known then is another"):

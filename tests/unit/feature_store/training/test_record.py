@@ -176,6 +176,24 @@ def test_what_is_no_record(text: str) -> None:
         Record.of_json(text)
 
 
+@pytest.mark.parametrize(
+    ("written_", "altered"),
+    [
+        ('"lag":0.0', '"lag":1e300'),
+        ('"lag":0.0', '"lag":Infinity'),
+        ('"max_age":null', '"max_age":"7"'),
+        ('"max_age":null', '"max_age":-1'),
+        ('"zone":"UTC"', '"zone":5'),
+        ('"zone":"UTC"', '"zone":"Moon"'),
+    ],
+)
+def test_a_record_that_was_altered(asked: list[Asked], written_: str, altered: str) -> None:
+    text = training_set(GIVEN, asked).record.as_json()
+    assert written_ in text
+    with pytest.raises(RecordError, match="it is no record of a training set"):
+        Record.of_json(text.replace(written_, altered))
+
+
 def test_files_without_a_record(tmp_path: Path) -> None:
     pq.write_table(GIVEN, tmp_path / "events.parquet")
     with pytest.raises(RecordError, match=r"events.parquet holds no record of a training set"):
@@ -251,7 +269,8 @@ def test_as_known_is_the_table_of_just_before(tmp_path_factory: pytest.TempPathF
     expected = []
     for entity, when in of:
         end = when if isinstance(when, dt.datetime) else moment((when - day(0)).days + 1)
-        known = [values for values, committed in history if committed < end]
+        # A version is there once it and all before it are.
+        known = [values for place, (values, _) in enumerate(history) if all(at < end for _, at in history[: place + 1])]
         expected += looked_up(known[-1] if known else {}, [(entity, when)])
     assert found_in(made.table) == expected
     assert rebuild(made.record, events(*of)).table.equals(made.table)
@@ -293,11 +312,20 @@ def test_a_moment_of_a_zone_is_one_of_utc(tmp_path: Path) -> None:
 
 
 def test_as_known_by_a_clock_that_went_back(tmp_path: Path) -> None:
-    """The second version was never the newest of its moment: the third says that it was made before it."""
+    """The third version says that it was made before the second, which it can't be: it is known when that is."""
     path = tmp_path / "usage"
     for version, number in enumerate((1, 5, 3)):
         uri = write(path, {("A", day(0)): float(version)})
         committed_on(path, version, moment(number).replace(tzinfo=dt.UTC))
-    for number, known in ((0, None), (1, 0.0), (3, 2.0), (4, 2.0), (6, 2.0)):
+    for number, known in ((0, None), (1, 0.0), (3, 0.0), (4, 0.0), (5, 2.0), (6, 2.0)):
         made = training_set(events(("A", moment(number, 12))), [Asked(USE, uri)], Options(as_known=True)).table
         assert made["used"].to_pylist() == [known], number
+
+
+def test_as_known_of_commits_that_say_no_moment(tmp_path: Path) -> None:
+    uri = write(tmp_path / "usage", {("A", day(0)): 1.0})
+    log = tmp_path / "usage" / "_delta_log" / f"{0:020}.json"
+    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if "commitInfo" not in line))
+    with pytest.raises(TableError, match=r"no version of .*usage says when it was committed"):
+        training_set(events(("A", moment(3))), [Asked(USE, uri)], Options(as_known=True))
+    assert training_set(events(("A", moment(3))), [Asked(USE, uri)]).table["used"].to_pylist() == [1.0]

@@ -120,6 +120,7 @@ def test_what_can_not_be_made_is_one_sentence(
         ("--max-age", "x"),
         ("--lag", "x"),
         ("--lag", "nan"),
+        ("--lag", "1e300"),
         ("--version", "7"),
         ("--start", "today"),
     ],
