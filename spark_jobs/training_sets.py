@@ -239,7 +239,8 @@ class _Making:
                 key[0].alias(f"{ENTITY}{place}"), key[1].alias(f"{DAY.name}_{place}"), features.alias(f"_view{place}")
             )
             on = (found[ENTITY] == of[f"{ENTITY}{place}"]) & (found[f"{AT}{place}"] == of[f"{DAY.name}_{place}"])
-            on &= self._young(found[f"{AT}{place}"])
+            if options.max_age is not None:
+                on &= found[EVENT_DAY] - found[f"{AT}{place}"] <= options.max_age
             found = found.join(of, on=on, how="left").drop(f"{ENTITY}{place}", f"{DAY.name}_{place}")
         columns = [F.col(EVENT).getField(name).alias(name) for name in self._columns]
         for place, names in enumerate(build.names_of(views, self._columns, options).values()):
@@ -250,11 +251,6 @@ class _Making:
             ]
         self._set = found.select(*columns)
         return self
-
-    def _young(self, day: Column) -> Column:
-        """Whether a row of a day is young enough for its event: features of an older one are not looked at."""
-        oldest = self._record.options.max_age
-        return F.lit(True) if oldest is None else F.col(EVENT_DAY) - day <= oldest
 
     def _keys_found(self, events: DataFrame, days: DayRange) -> DataFrame:
         """The events, with the day of each view's row that they know: no feature goes through the sort."""
@@ -283,10 +279,7 @@ class _Making:
         }
         mine = rows.select(EVENT, ENTITY, EVENT_DAY, KIND, *(each.alias(name) for name, each in newest.items()))
         days_found = [
-            F.when(
-                F.col(f"{AT}{kind}.repeated") & self._young(F.col(f"{AT}{kind}.{AT}")),
-                F.raise_error(_said_repeated(view, table, F.col(f"{AT}{kind}.{AT}"))),
-            )
+            F.when(F.col(f"{AT}{kind}.repeated"), F.raise_error(_said_repeated(view, table, F.col(f"{AT}{kind}.{AT}"))))
             .otherwise(F.col(f"{AT}{kind}.{AT}"))
             .cast("int")
             .alias(f"{AT}{kind}")
