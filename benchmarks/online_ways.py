@@ -30,9 +30,8 @@ def ours(session: Session, keyspace: str) -> online_worker.Read:
     """The project's reader, as patient as the driver."""
     reader = Connection(session, keyspace).reader(options=Options(deadline=REQUEST_TIMEOUT))
 
-    def read(entities: Sequence[str]) -> list[dict[str, Any]]:
-        answers = reader.get_many(entities) if len(entities) > 1 else [reader.get(entities[0])]
-        return [dict(answer.features) for answer in answers]
+    def read(entities: Sequence[str]) -> list[Any]:
+        return reader.get_many(entities) if len(entities) > 1 else [reader.get(entities[0])]
 
     return read
 
@@ -111,7 +110,9 @@ def looked(way: str, read: online_worker.Read) -> online_worker.Read:
         found: Any = read(entities)
         if way == "original":
             return [{name: getattr(rows[0], name) for name in FEATURES} for rows in found]
-        return found if way == "ours" else [dict(zip(FEATURES, row[1:], strict=True)) for row in found]
+        if way == "ours":
+            return [dict(answer.features) for answer in found]
+        return [dict(zip(FEATURES, row[1:], strict=True)) for row in found]
 
     return look
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import heapq
 import math
+import operator
 import os
 import random
+import threading
 import time
 import zoneinfo
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 # The driver ships no types.
@@ -47,6 +49,7 @@ from cassandra.protocol import (  # type: ignore[import-untyped]
     OverloadedErrorMessage,
     ServerError,
 )
+from cassandra.query import tuple_factory  # type: ignore[import-untyped]
 from cassandra.util import Date  # type: ignore[import-untyped]
 
 from feature_store import cql, cql_lint
@@ -65,7 +68,6 @@ from feature_store.online.answers import (
     ThrottledError,
     UnknownFeatureError,
     UnreachableError,
-    Value,
 )
 from feature_store.window import EPOCH
 
@@ -94,9 +96,13 @@ PASSING: Mapping[type[Exception], type[ReadError]] = {
 # So much of the deadline is over when another endpoint is asked, too. It is a read more to pay for, which a slow
 # endpoint, or a connection that is dead without a word, makes worth it.
 SECOND_ASKED_AFTER = 0.5
-KINDS: Mapping[Type, type] = {
+QUARTER = 15 * 60  # seconds
+# Of the reads of a call for many that are under way, the share that is answered when more are begun.
+REFILLED_AT = 0.25
+KINDS_OF_ROWS = 1024  # those with their nulls in other places, which are looked at once
+KINDS: Mapping[Type, type] = {  # as the driver has them
     Type.TEXT: str,
-    Type.DATE: dt.date,
+    Type.DATE: Date,
     Type.INT: int,
     Type.BIGINT: int,
     Type.DOUBLE: float,
@@ -157,7 +163,7 @@ class Reader:
         view: FeatureView,
         keyspace: str,
         options: Options,
-        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Prepare the statement.
 
@@ -173,9 +179,11 @@ class Reader:
         kinds = {column.name: KINDS[column.type] for column in view.columns}
         self._names = (view.day, *self.features)
         self._types = tuple(kinds[name] for name in self._names)
-        self._days = tuple(place for place, kind in enumerate(self._types) if kind is dt.date)
-        self._doubles = tuple(place for place, kind in enumerate(self._types) if kind is float)
-        self._session, self._now, self._process = session, now, os.getpid()
+        self._dates = tuple(name for name in self.features if kinds[name] is Date)
+        self._doubles_of = functools.lru_cache(KINDS_OF_ROWS)(functools.partial(_doubles, self._types))
+        self._max_age = math.inf if options.max_age is None else options.max_age
+        self._session, self._clock, self._process = session, clock, os.getpid()
+        self._today = (-1.0, 0)  # which quarter of an hour it was looked at in, and its number
         self._profile = _profile(session, options)
         try:
             self._statement = session.prepare(cql_lint.checked(cql.latest(view, keyspace, (view.day, *self.features))))
@@ -287,7 +295,7 @@ class Reader:
         shared = _Tries(self.options.deadline)
         ready = deque(_Read(entity, shared.again()) for entity in entities)
         paused: list[tuple[float, int, _Read]] = []  # when they are ready again
-        heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]] = SimpleQueue()
+        heard = _Heard()
         under_way = 0
 
         def pause(read: _Read, error: Exception) -> None:
@@ -297,6 +305,14 @@ class Reader:
                 found.fail(failure)
             else:
                 heapq.heappush(paused, (time.monotonic() + seconds, id(read), read))
+
+        def settle(read: _Read, rows: Rows | None, error: Exception | None) -> None:
+            if error is None:
+                found.take(read.entity, rows or ())
+            elif isinstance(error, DRIVER_ERRORS):
+                pause(read, error)
+            else:
+                raise error
 
         while (ready or paused or under_way) and not found.refused:
             while ready and under_way < self.options.concurrency:
@@ -311,25 +327,20 @@ class Reader:
                     paused.clear()
                 else:
                     under_way += 1
-            try:
-                wait = max(0.0, paused[0][0] - time.monotonic()) if paused else None if under_way else 0.0
-                read, count, rows, error = heard.get(timeout=wait)
-            except Empty:
-                if paused:
-                    ready.append(heapq.heappop(paused)[2])
-                continue
-            if count <= read.heard:  # the second answer of two endpoints
-                continue
-            read.heard = count
-            under_way -= 1
-            if error is None:
-                found.take(read.entity, rows or ())
-            elif isinstance(error, DRIVER_ERRORS):
-                pause(read, error)
-            else:
-                raise error
+            if under_way or paused:
+                # One that wakes for each answer by itself keeps the driver's thread from reading the next.
+                enough = math.ceil(under_way * REFILLED_AT) if ready else under_way
+                heard.wait(max(1, enough), paused[0][0] - time.monotonic() if paused else None)
+            while paused and paused[0][0] <= time.monotonic():
+                ready.append(heapq.heappop(paused)[2])
+            for read, count, rows, error in heard.take():
+                if count <= read.heard:  # the second answer of two endpoints
+                    continue
+                read.heard = count
+                under_way -= 1
+                settle(read, rows, error)
 
-    def _begin(self, read: _Read, heard: SimpleQueue[tuple[_Read, int, Rows | None, Exception | None]]) -> None:
+    def _begin(self, read: _Read, heard: _Heard) -> None:
         asked, count = self._ask(read.entity, read.tries), read.tries.count
         asked.add_callbacks(
             lambda rows: heard.put((read, count, rows, None)), lambda error: heard.put((read, count, None, error))
@@ -375,34 +386,48 @@ class Reader:
         return answer
 
     def _read_row(self, entity: str, row: Sequence[Any]) -> Answer:
-        day, *values = self._cells(entity, row)
-        age = (self._now().astimezone(self._zone).date() - day).days
-        if age < 0:
-            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that has not begun.")
-        stale = self.options.max_age is not None and age > self.options.max_age
-        features: dict[str, Value] = dict(zip(self.features, values, strict=True))
-        return Answer(entity, State.STALE if stale else State.FOUND, day, age, features)
+        """Make an answer of a row, days as Python has them; PoisonedRowError if it is none of the view.
 
-    def _cells(self, entity: str, row: Sequence[Any]) -> list[Any]:
-        """Give the day and the features of a row, days as Python has them; PoisonedRowError if one is none of the view.
-
-        All reads come by here: that nothing is wrong with a row, and no value of it null, is seen in few steps.
+        All reads come by here, each with its code and data gone from the processor's cache while the server was
+        waited for: that nothing is wrong with a row, and no value of it null, is seen in few steps.
         """
-        cells = list(row)
+        doubles = self._doubles_of(tuple(map(type, row)))
+        # The sum of what is finite is finite, unless it is beyond all numbers: then each value is looked at.
+        if doubles is None or not math.isfinite(sum(doubles(row))):
+            self._look_at_each(entity, row)
+        number = row[0].days_from_epoch
+        age = self._days_to_today(number)
         try:
-            for place in self._days:
-                if type(cells[place]) is Date:
-                    cells[place] = dt.date.fromordinal(cells[place].days_from_epoch + EPOCH)
+            day = dt.date.fromordinal(number + EPOCH)
+            features: dict[str, Any] = dict(zip(self.features, row[1:], strict=True))
+            for name in self._dates:
+                if (value := features[name]) is not None:
+                    features[name] = dt.date.fromordinal(value.days_from_epoch + EPOCH)
         except (ValueError, OverflowError) as error:
             raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is unreadable: {error}") from error
-        # The sum of what is finite is finite, unless it is beyond all numbers: then each value is looked at.
-        if tuple(map(type, cells)) != self._types or not math.isfinite(sum(map(cells.__getitem__, self._doubles))):
-            for name, kind, value in zip(self._names, self._types, cells, strict=True):
-                unfit = type(value) is not kind or (isinstance(value, float) and not math.isfinite(value))
-                if unfit and value is not None:
-                    what = f"The row of {self.view.name} of {entity!r} of {cells[0]}"
-                    raise PoisonedRowError(f"{what} has {name} {value!r}, which no row of the view has.")
-        return cells
+        if age < 0:
+            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that has not begun.")
+        return Answer(entity, State.STALE if age > self._max_age else State.FOUND, day, age, features)
+
+    def _look_at_each(self, entity: str, row: Sequence[Any]) -> None:
+        """Raise PoisonedRowError if a value is none of its column; a null of a feature is one."""
+        for name, kind, value in zip(self._names, self._types, row, strict=True):
+            unfit = type(value) is not kind or (isinstance(value, float) and not math.isfinite(value))
+            if unfit and (value is not None or name == self.view.day):
+                what = f"The row of {self.view.name} of {entity!r} of {row[0]}"
+                raise PoisonedRowError(f"{what} has {name} {value!r}, which no row of the view has.")
+
+    def _days_to_today(self, number: int) -> int:
+        """Days from a day, by its number from 1970, to today in the zone.
+
+        Today is looked at once in a quarter of an hour: a day begins with one, in each zone that there is.
+        """
+        now = self._clock()
+        quarter, today = self._today
+        if now // QUARTER != quarter:
+            today = dt.datetime.fromtimestamp(now, self._zone).toordinal() - EPOCH
+            self._today = (now // QUARTER, today)
+        return today - number
 
     @contextmanager
     def _observed(self, call: str) -> Iterator[None]:
@@ -477,6 +502,40 @@ class _Read:
     heard: int = 0
 
 
+_Outcome = tuple[_Read, int, Rows | None, Exception | None]  # of which try, and its rows or how it has failed
+
+
+class _Heard:
+    """What the driver's thread hears of many reads, for the one that waits for them.
+
+    It is told of each: whatever is done for it there keeps it from reading the next.
+    """
+
+    def __init__(self) -> None:
+        self._outcomes: deque[_Outcome] = deque()  # no lock: to append to it, and to take from it, is one step each
+        self._enough = 0
+        self._looked_for = threading.Event()
+
+    def put(self, outcome: _Outcome) -> None:
+        """Tell of a read, its try, and what has come of it."""
+        self._outcomes.append(outcome)
+        if len(self._outcomes) >= self._enough or outcome[3] is not None:
+            self._looked_for.set()
+
+    def wait(self, enough: int, seconds: float | None) -> None:
+        """Wait until so many are heard of, or one that has failed, or so many seconds."""
+        self._enough = enough
+        if len(self._outcomes) < enough:
+            self._looked_for.wait(seconds)
+
+    def take(self) -> Iterator[_Outcome]:
+        """Take what is heard of so far."""
+        self._looked_for.clear()
+        with suppress(IndexError):
+            while True:
+                yield self._outcomes.popleft()
+
+
 class _Found:
     """What has come of the reads of many entities. Rows are looked at when all are there: one after the other is quick.
 
@@ -508,6 +567,15 @@ class _Found:
             self.failed.answers = answers
             raise self.failed
         return [answers[entity] for entity in wanted]
+
+
+def _doubles(of_view: Sequence[type], of_row: Sequence[type]) -> Callable[[Sequence[Any]], Iterable[float]] | None:
+    """Give what takes the doubles of a row whose values are of these types; None if it is no row of the view."""
+    nulls_aside = zip(of_view[1:], of_row[1:], strict=True)
+    if of_row[0] is not of_view[0] or any(kind not in (own, type(None)) for own, kind in nulls_aside):
+        return None
+    places = [place for place, kind in enumerate(of_row) if kind is float]
+    return operator.itemgetter(*places) if len(places) > 1 else lambda row: [row[place] for place in places]
 
 
 def _can_be(entity: str) -> bool:
@@ -566,5 +634,5 @@ def _profile(session: Session, options: Options) -> ExecutionProfile:
         consistency_level=ConsistencyLevel.LOCAL_QUORUM if options.strong else ConsistencyLevel.LOCAL_ONE,
         retry_policy=FallthroughRetryPolicy(),
         speculative_execution_policy=ConstantSpeculativeExecutionPolicy(options.deadline * SECOND_ASKED_AFTER, 1),
-        row_factory=lambda _, rows: rows,
+        row_factory=tuple_factory,
     )

@@ -31,7 +31,7 @@ def test_age_is_that_of_an_event_of_the_moment(tmp_path: Path, zone: str, hour: 
             USE,
             "feature_store",
             Options(zone=zone, max_age=max_age),
-            lambda: now,
+            now.timestamp,
         ).get("A")
         assert online.age == (now.astimezone(zoneinfo.ZoneInfo(zone)).date() - day(1)).days
         assert made["usage__age"].to_pylist() == [online.age]

@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import time
+import zoneinfo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -98,7 +99,7 @@ def row(day: str, *values: Any) -> list[Any]:
 
 def reader(server: Server, **options: Any) -> Reader:
     options = {"features": ("energy_sum", "energy_sum_1yr"), "deadline": 0.5, **options}
-    return Reader(server, ENERGY, "feature_store", Options(**options), lambda: NOW)  # type: ignore[arg-type]
+    return Reader(server, ENERGY, "feature_store", Options(**options), NOW.timestamp)  # type: ignore[arg-type]
 
 
 def _get(of: Reader, entity: str) -> Answer:
@@ -191,6 +192,29 @@ class TestAnswers:
     def test_days_are_those_of_the_features_zone(self, read: Read, zone: str, age: int) -> None:
         """At 23:30 UTC it is the next day in Berlin already, where the day of the row is over."""
         assert read(reader(Server({"A": [row("2014-03-01", 1.0, 2.0)]}), zone=zone), "A").age == age
+
+    def test_a_reader_that_is_kept_sees_the_days_go_by(self) -> None:
+        now = [NOW.timestamp()]
+        of = Reader(
+            Server({"A": [row("2014-02-27", 1.0, 2.0)]}),  # type: ignore[arg-type]
+            ENERGY,
+            "feature_store",
+            Options(features=("energy_sum", "energy_sum_1yr"), zone="Asia/Kathmandu"),  # a quarter off the full hour
+            lambda: now[0],
+        )
+        midnight = dt.datetime(2014, 3, 3, tzinfo=zoneinfo.ZoneInfo("Asia/Kathmandu")).timestamp()
+        ages = []
+        for now[0] in (midnight - 1, midnight, midnight + 86_399, midnight + 86_400, midnight - 1):
+            ages.append(of.get("A").age)
+        assert ages == [3, 4, 4, 5, 3]
+
+    def test_a_row_that_is_read_after_one_with_nulls_elsewhere(self, read: Read) -> None:
+        rows = {"A": [row("2014-02-28", None, 2.0)], "B": [row("2014-02-28", 1.0, None)], "C": [[(None, 1.0, 2.0)]]}
+        of = reader(Server(rows))
+        for entity, values in (("A", [None, 2.0]), ("B", [1.0, None]), ("A", [None, 2.0])):
+            assert list(read(of, entity).features.values()) == values
+        with pytest.raises(online.PoisonedRowError, match="has day_date None"):
+            read(of, "C")
 
     def test_all_features_of_the_view_unless_some_are_named(self) -> None:
         of = reader(Server({}), features=None)
