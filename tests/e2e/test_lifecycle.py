@@ -212,6 +212,7 @@ def test_no_capacity(new_case: NewCase) -> None:
     assert "INTERNAL_ERROR: EC2 is out of capacity for m7g.xlarge" in log
 
 
+@drill_only
 def test_a_spot_loss_in_the_middle_of_a_step_then_the_run_is_cleared(new_case: NewCase) -> None:
     case = new_case("spot loss while a step runs")
     case.trigger()
