@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import reduce
 
@@ -13,7 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - everyone's name for it
 
 from feature_store.landed import Header, HeaderError, read_header
 from feature_store.view import FeatureView
-from spark_jobs import parsing, storage
+from spark_jobs import parsing, storage, tables
 from spark_jobs.storage import File
 
 SOURCE = ("source_file", "source_modified")
@@ -178,21 +178,12 @@ def _refused(spark: SparkSession, files: Sequence[Landed]) -> DataFrame:
     return made.select("source_file", F.timestamp_millis("modified").alias("source_modified"), "line", "reason", "raw")
 
 
-@contextmanager
-def whole_files(spark: SparkSession, batch: Batch) -> Iterator[None]:
+def whole_files(spark: SparkSession, batch: Batch) -> AbstractContextManager[None]:
     """Keep Spark from splitting a batch's files, so that the order of their lines is known."""
-    settings = {
-        "spark.sql.files.maxPartitionBytes": str(max(landed.file.size for landed in batch.files) + 1),
-        "spark.sql.files.minPartitionNum": "1",
-    }
-    before = {name: spark.conf.get(name, None) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                spark.conf.unset(name)
-            else:
-                spark.conf.set(name, old)
+    return tables.set_for(
+        spark,
+        {
+            "spark.sql.files.maxPartitionBytes": str(max(landed.file.size for landed in batch.files) + 1),
+            "spark.sql.files.minPartitionNum": "1",
+        },
+    )

@@ -29,7 +29,7 @@ class Answer:
         entity: who was asked for.
         state: whether they are there, and fresh.
         day: the day that they are of, which they see as their last one; None if there are none.
-        age: days from that day to today, in UTC; None if there are none. Yesterday's features are of age 1.
+        age: days from that day to today, in the reader's zone; None if there are none. Yesterday's are of age 1.
         features: by name, in the order that was asked for; a null is None. Empty if there are none.
     """
 

@@ -97,9 +97,10 @@ PASSING: Mapping[type[Exception], type[ReadError]] = {
 # endpoint, or a connection that is dead without a word, makes worth it.
 SECOND_ASKED_AFTER = 0.5
 QUARTER = 15 * 60  # seconds
-# Of the reads of a call for many that are under way, the share that is answered when more are begun.
-REFILLED_AT = 0.25
-KINDS_OF_ROWS = 1024  # those with their nulls in other places, which are looked at once
+# Of the reads of a call for many that are under way, the share that is answered when more are begun, so that one wakes
+# for several; but if the others are slow, not after so many seconds.
+REFILLED_AT, REFILLED_AFTER = 0.25, 0.002
+KINDS_OF_ROWS = 1024  # kept, each by the types of a row's values; where they are null they differ
 KINDS: Mapping[Type, type] = {  # as the driver has them
     Type.TEXT: str,
     Type.DATE: Date,
@@ -330,7 +331,10 @@ class Reader:
             if under_way or paused:
                 # One that wakes for each answer by itself keeps the driver's thread from reading the next.
                 enough = math.ceil(under_way * REFILLED_AT) if ready else under_way
-                heard.wait(max(1, enough), paused[0][0] - time.monotonic() if paused else None)
+                until = min(
+                    paused[0][0] - time.monotonic() if paused else math.inf, REFILLED_AFTER if ready else math.inf
+                )
+                heard.wait(max(1, enough), None if until == math.inf else until)
             while paused and paused[0][0] <= time.monotonic():
                 ready.append(heapq.heappop(paused)[2])
             for read, count, rows, error in heard.take():
@@ -394,7 +398,7 @@ class Reader:
         doubles = self._doubles_of(tuple(map(type, row)))
         # The sum of what is finite is finite, unless it is beyond all numbers: then each value is looked at.
         if doubles is None or not math.isfinite(sum(doubles(row))):
-            self._look_at_each(entity, row)
+            self._look_at_each(entity, row)  # which raises if it is none of the view
         number = row[0].days_from_epoch
         age = self._days_to_today(number)
         try:
@@ -410,7 +414,9 @@ class Reader:
         return Answer(entity, State.STALE if age > self._max_age else State.FOUND, day, age, features)
 
     def _look_at_each(self, entity: str, row: Sequence[Any]) -> None:
-        """Raise PoisonedRowError if a value is none of its column; a null of a feature is one."""
+        """Raise PoisonedRowError if a value is none of its column; any feature may be null."""
+        if len(row) != len(self._names):
+            raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} has {len(row)} values.")
         for name, kind, value in zip(self._names, self._types, row, strict=True):
             unfit = type(value) is not kind or (isinstance(value, float) and not math.isfinite(value))
             if unfit and (value is not None or name == self.view.day):
@@ -420,7 +426,7 @@ class Reader:
     def _days_to_today(self, number: int) -> int:
         """Days from a day, by its number from 1970, to today in the zone.
 
-        Today is looked at once in a quarter of an hour: a day begins with one, in each zone that there is.
+        Today is looked at once in a quarter of an hour: a day begins with one, in each zone as zones are today.
         """
         now = self._clock()
         quarter, today = self._today
@@ -517,7 +523,7 @@ class _Heard:
         self._looked_for = threading.Event()
 
     def put(self, outcome: _Outcome) -> None:
-        """Tell of a read, its try, and what has come of it."""
+        """Tell of a read, its try, and what has come of it; who is woken too early looks, and waits again."""
         self._outcomes.append(outcome)
         if len(self._outcomes) >= self._enough or outcome[3] is not None:
             self._looked_for.set()
@@ -571,6 +577,8 @@ class _Found:
 
 def _doubles(of_view: Sequence[type], of_row: Sequence[type]) -> Callable[[Sequence[Any]], Iterable[float]] | None:
     """Give what takes the doubles of a row whose values are of these types; None if it is no row of the view."""
+    if len(of_row) != len(of_view):
+        return None
     nulls_aside = zip(of_view[1:], of_row[1:], strict=True)
     if of_row[0] is not of_view[0] or any(kind not in (own, type(None)) for own, kind in nulls_aside):
         return None

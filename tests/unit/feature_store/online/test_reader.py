@@ -208,6 +208,11 @@ class TestAnswers:
             ages.append(of.get("A").age)
         assert ages == [3, 4, 4, 5, 3]
 
+    @pytest.mark.parametrize("cells", [(), (Date("2014-02-28"),), (Date("2014-02-28"), 1.0, 2.0, 3.0)])
+    def test_a_row_of_another_length(self, read: Read, cells: tuple[Any, ...]) -> None:
+        with pytest.raises(online.PoisonedRowError, match=rf"has {len(cells)} values"):
+            read(reader(Server({"A": [[cells]]})), "A")
+
     def test_a_row_that_is_read_after_one_with_nulls_elsewhere(self, read: Read) -> None:
         rows = {"A": [row("2014-02-28", None, 2.0)], "B": [row("2014-02-28", 1.0, None)], "C": [[(None, 1.0, 2.0)]]}
         of = reader(Server(rows))
@@ -227,6 +232,15 @@ class TestAnswers:
             assert [answer.entity for answer in answers] == ["C", "A", "nobody", "C"]
             assert [answer.features.get("energy_sum") for answer in answers] == [2, 0, None, 2]
         assert sorted(server.asked) == sorted(["C", "A", "nobody"] * 2)
+
+    def test_many_are_asked_for_though_most_of_those_under_way_are_slow(self) -> None:
+        # All but one: each answer comes twice, so that two of those left would be a share to begin more at.
+        silent: dict[str, list[Reply]] = {f"silent {number}": [None] for number in range(19)}
+        good: dict[str, list[Reply]] = {f"good {number}": [row("2014-02-28", 1.0, 2.0)] for number in range(200)}
+        server = Server(silent | good)
+        with pytest.raises(online.DeadlineError) as failure:
+            reader(server, concurrency=20, deadline=1.5).get_many([*silent, *good])
+        assert set(failure.value.answers) == set(good)
 
     def test_of_nobody_nothing_is_asked(self) -> None:
         of = reader(Server({}))
