@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 import pyarrow.compute as pc  # type: ignore[import-untyped]  # the same
 
-from feature_store import inputs, small_table
+from feature_store import files, inputs, small_table
 from feature_store.calendar import DayRange
 from feature_store.sync import certificates
 from feature_store.sync.certificates import Certificate
@@ -224,7 +224,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (RecordsError, inputs.InputError, OSError) as error:
-        raise BackfillError(f"{(str(error).strip() or type(error).__name__).splitlines()[0]}.") from error
+        raise BackfillError(f"{files.first_line(error)}.") from error
 
 
 def _stale(

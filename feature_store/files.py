@@ -60,6 +60,11 @@ def as_uri(uri: str) -> str:
     return Path(path).absolute().as_uri() if system is LOCAL else f"s3://{path}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of Arrow or delta-rs says, without the trace that it has behind; its class, if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def write_text(uri: str, text: str) -> None:
     """Write a file, whole or not at all, in place of one that is there; OSError if that is not possible."""
     write_bytes(uri, text.encode())

@@ -94,7 +94,7 @@ def _rows(opened: ds.Dataset, source: Input, columns: list[str], where: ds.Expre
     try:
         return opened.to_table(columns=columns, filter=where)
     except OSError as error:  # ArrowInvalid and its like are none: they would be mistakes of this module
-        raise InputError(f"{_name(source)} can't be read: {_first_line(error)}") from error
+        raise InputError(f"{_name(source)} can't be read: {files.first_line(error)}") from error
 
 
 def _open(source: Input, of: OfDays | None) -> ds.Dataset | list[landed_csv.File]:
@@ -125,7 +125,7 @@ def _delta_table(uri: str, of: OfDays | None) -> ds.Dataset | None:
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise InputError(f"the Delta table {uri} can't be opened: {_first_line(error)}") from error
+        raise InputError(f"the Delta table {uri} can't be opened: {files.first_line(error)}") from error
 
 
 def _of_delta(table: DeltaTable, of: OfDays | None) -> ds.Dataset:
@@ -144,7 +144,7 @@ def _of_delta(table: DeltaTable, of: OfDays | None) -> ds.Dataset:
         files_of_days = [fragment.path for fragment in chosen.get_fragments(within)]
         return ds.dataset(files_of_days, schema=columns, format="parquet", filesystem=chosen.filesystem)
     except DeltaProtocolError as error:
-        raise InputError(f"{_name(table)} can't be read without Spark: {_first_line(error)}") from error
+        raise InputError(f"{_name(table)} can't be read without Spark: {files.first_line(error)}") from error
 
 
 def _csv_files(uri: str) -> list[landed_csv.File]:
@@ -153,25 +153,21 @@ def _csv_files(uri: str) -> list[landed_csv.File]:
     try:
         found = system.get_file_info(pyarrow.fs.FileSelector(folder, recursive=True))
     except OSError as error:
-        raise InputError(f"{uri} can't be looked into: {_first_line(error)}") from error
-    files = sorted(info.path for info in found if info.is_file and layout.is_csv(info.base_name))
-    if not files:
+        raise InputError(f"{uri} can't be looked into: {files.first_line(error)}") from error
+    paths = sorted(info.path for info in found if info.is_file and layout.is_csv(info.base_name))
+    if not paths:
         raise InputError(f"{uri} is no Delta table, and holds no .csv and no .csv.gz file")
-    return [landed_csv.File(system, path) for path in files]
+    return [landed_csv.File(system, path) for path in paths]
 
 
 def _file_system(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         return files.locate(uri)
     except (ValueError, OSError) as error:
-        raise InputError(f"{uri} can't be read: {_first_line(error)}") from error
+        raise InputError(f"{uri} can't be read: {files.first_line(error)}") from error
 
 
 def _name(source: Input) -> str:
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return "the Arrow table" if isinstance(source, pa.Table | pa.RecordBatch) else f"the Delta table {source.table_uri}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -43,11 +43,12 @@ def table(view: FeatureView, version: int | None = None) -> DeltaTable:
     from deltalake import DeltaTable  # noqa: PLC0415 - whoever only declares views, or names a table, needs no Delta
     from deltalake.exceptions import DeltaError, TableNotFoundError  # noqa: PLC0415
 
+    from feature_store import files  # noqa: PLC0415 - Arrow, as above
+
     where = uri(view)
     try:
         return DeltaTable(where, version=version, storage_options=live_table.storage_options(os.environ))
     except TableNotFoundError as error:
         raise OfflineError(f"{where} is not a Delta table: no day of {view.name} was featurized yet.") from error
     except (DeltaError, OSError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise OfflineError(f"{where} can't be opened: {said}") from error
+        raise OfflineError(f"{where} can't be opened: {files.first_line(error)}") from error

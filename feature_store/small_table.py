@@ -88,7 +88,7 @@ def update(
             # Another run was first: it may as well have made the table.
             lost = isinstance(error, CommitFailedError) or "already exists" in str(error)
             if not lost or tried == TRIES:
-                raise RecordsError(f"{uri} can't be written: {_first_line(error)}") from error
+                raise RecordsError(f"{uri} can't be written: {files.first_line(error)}") from error
         else:
             return
 
@@ -101,7 +101,7 @@ def _rows(table: DeltaTable, uri: str, owner: Owner, days: Iterable[DayRange]) -
         found = table.to_pyarrow_dataset().to_table(filter=wanted, use_threads=False)
         rows: list[dict[str, Any]] = found.to_pylist()
     except OSError as error:
-        raise RecordsError(f"{uri} can't be read: {_first_line(error)}") from error
+        raise RecordsError(f"{uri} can't be read: {files.first_line(error)}") from error
     return rows
 
 
@@ -115,14 +115,10 @@ def open_table(uri: str) -> DeltaTable | None:
     except TableNotFoundError:
         return None
     except (DeltaError, OSError, ValueError) as error:
-        raise RecordsError(f"{uri} can't be opened: {_first_line(error)}") from error
+        raise RecordsError(f"{uri} can't be opened: {files.first_line(error)}") from error
 
 
 def _place(uri: str) -> str:
     if "%" in uri:
         raise RecordsError(f"{uri} can't be used: delta-rs takes the % in it for a sign that is encoded")
     return files.as_uri(uri)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

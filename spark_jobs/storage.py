@@ -138,7 +138,7 @@ def _said(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # of text, or of a URI, that is none
-        raise JobError(f"{uri} {what}: {(str(error).strip() or type(error).__name__).splitlines()[0]}.") from error
+        raise JobError(f"{uri} {what}: {files.first_line(error)}.") from error
 
 
 def _open(spark: SparkSession, uri: str) -> tuple[Any, Any]:

@@ -33,7 +33,6 @@ from feature_store.calendar import DayRange
 from feature_store.training import (
     Asked,
     EventsError,
-    NotTheSameError,
     Options,
     OptionsError,
     Record,
@@ -209,10 +208,7 @@ class _Making:
             raise self._understood(error) from error
         if expected is None:
             expected = made
-        elif made.events != expected.events:
-            raise NotTheSameError(
-                f"the events are not those of the record: their digest is {made.events}, not {expected.events}"
-            )
+        build.check_events(made.events, expected)
         build.check_outcome(made, expected)
         storage.write_text(f"{self._out.rstrip('/')}/{FILE}", expected.as_json())
         return expected

@@ -102,9 +102,9 @@ class Features:
             self.id, self.version = str(self._table.metadata().id), int(self._table.version())
         except (DeltaError, OSError, ValueError) as error:
             if version is None:
-                raise FeaturesError(f"{uri} can't be opened: {_first_line(error)}") from error
+                raise FeaturesError(f"{uri} can't be opened: {files.first_line(error)}") from error
             kind = GoneError if live_table.NO_SUCH_VERSION.search(str(error)) else FeaturesError
-            raise kind(f"{uri} can't be opened at version {version}: {_first_line(error)}") from error
+            raise kind(f"{uri} can't be opened at version {version}: {files.first_line(error)}") from error
 
     def at(self, version: int) -> Features:
         """The same table at another version; GoneError and FeaturesError as of __init__."""
@@ -191,9 +191,13 @@ class Features:
         try:
             return opened.to_table(columns=wanted.names, filter=where).cast(wanted)
         except FileNotFoundError as error:
-            raise GoneError(f"{self.uri} has lost a file of version {self.version}: {_first_line(error)}") from error
+            raise GoneError(
+                f"{self.uri} has lost a file of version {self.version}: {files.first_line(error)}"
+            ) from error
         except (OSError, pa.ArrowInvalid) as error:
-            raise FeaturesError(f"{self.uri} can't be read at version {self.version}: {_first_line(error)}") from error
+            raise FeaturesError(
+                f"{self.uri} can't be read at version {self.version}: {files.first_line(error)}"
+            ) from error
 
 
 def taken_away(view: FeatureView, keys: pa.Table) -> Changes:
@@ -233,7 +237,3 @@ def _no_keys(view: FeatureView) -> pa.Table:
 def _without(opened: ds.Dataset, others: set[str]) -> ds.Dataset:
     chosen = [file for file in opened.files if file not in others]
     return ds.dataset(chosen, schema=opened.schema, format="parquet", filesystem=opened.filesystem)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

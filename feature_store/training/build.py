@@ -129,10 +129,7 @@ def rebuild(record: Record, events: Given = None, *, uris: Mapping[str, str] | N
     table = None
     if not isinstance(record.events, ByDay):
         table = read_events(events, record.entity)
-        if (given := digest(table)) != record.events:
-            raise NotTheSameError(
-                f"the events are not those of the record: their digest is {given}, not {record.events}"
-            )
+        check_events(digest(table), record)
         if record.order and order(table) != record.order:
             raise NotTheSameError("the events are not those of the record: they are the same in another order")
     made = _made(replace(record, views=moved(record, uris)), table)
@@ -153,6 +150,12 @@ def check_given(record: Record, events: object) -> None:
         raise EventsError("the record is of a range of days, and takes no events")
     if not isinstance(record.events, ByDay) and events is None:
         raise EventsError("the record is of a list of events: it takes the same again")
+
+
+def check_events(given: str | ByDay, record: Record) -> None:
+    """Compare the events' digest with the record's, by a NotTheSameError."""
+    if given != record.events:
+        raise NotTheSameError(f"the events are not those of the record: their digest is {given}, not {record.events}")
 
 
 def moved(record: Record, uris: Mapping[str, str] | None) -> tuple[ViewRecord, ...]:

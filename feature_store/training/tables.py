@@ -94,7 +94,7 @@ def open_table(uri: str, version: int | None = None) -> Table:
     except TableNotFoundError as error:
         raise TableError(f"{uri} is not a Delta table") from error
     except (DeltaError, OSError, ValueError) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = files.first_line(error)
         if version is not None and live_table.NO_SUCH_VERSION.search(str(error)):
             raise VersionGoneError(f"{uri} has no version {version}, or no longer: {said}") from error
         raise TableError(f"{uri} can't be opened: {said}") from error
@@ -104,7 +104,7 @@ def unreadable(table: Table, opened: ds.Dataset, error: Exception) -> TableError
     """Say why reading a table has failed."""
     if lost := table.lost(opened):
         return VersionGoneError(f"{table.uri} has lost a file of version {table.version}: {lost}")
-    said = (str(error).strip() or type(error).__name__).splitlines()[0]
+    said = files.first_line(error)
     return TableError(f"{table.uri} can't be read at version {table.version}: {said}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow.dataset as ds  # type: ignore[import-untyped]  # it has no types, nor are there stubs of its own
 
+from feature_store import files
 from feature_store.calendar import DayRange
 from feature_store.expectations import Severity
 from feature_store.function import NUMBERS
@@ -151,7 +152,7 @@ class Eye:
                 f"WHERE {day} BETWEEN {date(days.start)} AND {date(days.end)} OR {day} IS NULL"
             )
         except (duckdb.Error, OSError) as error:
-            raise UnreadableError((str(error).strip() or type(error).__name__).splitlines()[0]) from error
+            raise UnreadableError(files.first_line(error)) from error
         self._sql.unregister("features_in")
         names = [view.entity, view.day, *(measure.name for measure in view.source.measures)]
         before = max(days.start, dt.date.min + dt.timedelta(days=1)) - dt.timedelta(days=1)

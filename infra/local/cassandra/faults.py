@@ -18,8 +18,6 @@ from typing import Any, Self
 
 from cassandra.cluster import Session  # type: ignore[import-untyped]  # the driver ships no types
 from cassandra.connection import DefaultEndPoint  # type: ignore[import-untyped]  # the same
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -40,9 +38,9 @@ class Authority:
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         """Leave its certificate in a folder, and sign."""
-        self._names = tls._names(stack)
+        self._stack = stack
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = tls._authority(self._key)
+        self._certificate = tls.new_authority(self._key)
         self.ca = folder / "faults-ca.pem"
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.sign(expired=False)
@@ -51,18 +49,8 @@ class Authority:
     def sign(self, *, expired: bool) -> None:
         """Sign a certificate that holds, or one that did until yesterday."""
         key = ec.generate_private_key(ec.SECP256R1())
-        signed = tls._certificate(self._names, key.public_key(), self._certificate, self._key)
-        if expired:
-            ended = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-            signed = x509.CertificateBuilder(
-                signed.issuer,
-                signed.subject,
-                key.public_key(),
-                signed.serial_number,
-                ended - dt.timedelta(days=1),
-                ended,
-                list(signed.extensions),
-            ).sign(self._key, hashes.SHA256())
+        until = dt.datetime.now(dt.UTC) - tls.DAY if expired else None
+        signed = tls.server_certificate(self._stack, key.public_key(), self._certificate, self._key, until)
         with tempfile.NamedTemporaryFile() as file:  # readable by its owner; Python takes a key from a file alone
             file.write(signed.public_bytes(Encoding.PEM))
             file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -49,8 +49,8 @@ def ensure_certificate(stack: Stack) -> None:
     # The authority's key is not kept: it signs this one certificate; the next one gets an authority of its own.
     ca_key = ec.generate_private_key(ec.SECP256R1())
     key = ec.generate_private_key(ec.SECP256R1())
-    ca = _authority(ca_key)
-    certificate = _certificate(_names(stack), key.public_key(), ca, ca_key)
+    ca = new_authority(ca_key)
+    certificate = server_certificate(stack, key.public_key(), ca, ca_key)
     password = BestAvailableEncryption(stack.secrets.keystore_password.encode())
     write_private(key_store(stack), pkcs12.serialize_key_and_certificates(b"server", key, certificate, [ca], password))
     write_private(stack.ca, ca.public_bytes(Encoding.PEM))
@@ -85,7 +85,8 @@ def _names(stack: Stack) -> list[x509.GeneralName]:
     return names
 
 
-def _authority(ca_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def new_authority(ca_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Make the certificate of an authority, which it signs itself."""
     name = _name("Keyspaces stand-in of one machine")
     return (
         _builder(ca_key.public_key(), subject=name, issuer=name)
@@ -95,34 +96,39 @@ def _authority(ca_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     )
 
 
-def _certificate(
-    names: list[x509.GeneralName],
+def server_certificate(
+    stack: Stack,
     key: ec.EllipticCurvePublicKey,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
+    until: dt.datetime | None = None,
 ) -> x509.Certificate:
+    """Make a stack's server a certificate, signed by an authority; `until` when, if not as long as it holds here."""
     authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
-        _builder(key, subject=_name("localhost"), issuer=ca.subject)
+        _builder(key, subject=_name("localhost"), issuer=ca.subject, until=until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(**NO_USAGE | {"digital_signature": True}), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(stack)), critical=False)
         .add_extension(authority_key, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
 
 
-def _builder(key: ec.EllipticCurvePublicKey, *, subject: x509.Name, issuer: x509.Name) -> x509.CertificateBuilder:
+def _builder(
+    key: ec.EllipticCurvePublicKey, *, subject: x509.Name, issuer: x509.Name, until: dt.datetime | None = None
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
+    until = until or now + VALID
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)  # clocks of containers and virtual machines differ
-        .not_valid_after(now + VALID)
+        .not_valid_before(min(now, until) - DAY)  # clocks of containers and virtual machines differ
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 from cassandra.query import PreparedStatement
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 
@@ -182,7 +180,7 @@ def test_a_wrong_password(store: Store, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_another_authority(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store.lake.put(features(["A"], [day(0)]))
-    authority = tls._authority(ec.generate_private_key(ec.SECP256R1()))
+    authority = tls.new_authority(ec.generate_private_key(ec.SECP256R1()))
     (tmp_path / "other.pem").write_bytes(authority.public_bytes(Encoding.PEM))
     monkeypatch.setenv("KEYSPACES_CA", str(tmp_path / "other.pem"))
     with pytest.raises(JobError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -244,19 +242,8 @@ server.serve(Stack.from_environment())
 
 def _expire(stack: Stack) -> None:
     key, ca_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = tls._authority(ca_key)
-    before = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
-    valid = tls._certificate(tls._names(stack), key.public_key(), ca, ca_key)
-    builder = x509.CertificateBuilder(
-        ca.subject,
-        valid.subject,
-        key.public_key(),
-        valid.serial_number,
-        before,
-        before + dt.timedelta(days=1),
-        list(valid.extensions),
-    )
-    stale = builder.sign(ca_key, hashes.SHA256())
+    ca = tls.new_authority(ca_key)
+    stale = tls.server_certificate(stack, key.public_key(), ca, ca_key, dt.datetime.now(dt.UTC) - tls.DAY)
     password = BestAvailableEncryption(stack.secrets.keystore_password.encode())
     tls.key_store(stack).write_bytes(pkcs12.serialize_key_and_certificates(b"server", key, stale, [ca], password))
     stack.ca.write_bytes(ca.public_bytes(Encoding.PEM))
