@@ -14,8 +14,6 @@ import heapq
 import math
 import operator
 import os
-import random
-import threading
 import time
 import zoneinfo
 from collections import deque
@@ -28,26 +26,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cassandra import (  # type: ignore[import-untyped]
     ConsistencyLevel,
     OperationTimedOut,
-    ReadFailure,
-    ReadTimeout,
-    Unavailable,
 )
 from cassandra.cluster import (  # type: ignore[import-untyped]
     EXEC_PROFILE_DEFAULT,
     ExecutionProfile,
-    NoHostAvailable,
     Session,
 )
-from cassandra.connection import ConnectionException  # type: ignore[import-untyped]
 from cassandra.policies import (  # type: ignore[import-untyped]
     ConstantSpeculativeExecutionPolicy,
     FallthroughRetryPolicy,
-)
-from cassandra.pool import NoConnectionsAvailable  # type: ignore[import-untyped]
-from cassandra.protocol import (  # type: ignore[import-untyped]
-    IsBootstrappingErrorMessage,
-    OverloadedErrorMessage,
-    ServerError,
 )
 from cassandra.query import tuple_factory  # type: ignore[import-untyped]
 from cassandra.util import Date  # type: ignore[import-untyped]
@@ -58,17 +45,16 @@ from feature_store.function import Type
 from feature_store.keyspaces import ENTITY_BYTES
 from feature_store.online.answers import (
     Answer,
-    DeadlineError,
     EntityError,
     PoisonedRowError,
     ReadError,
     RefusedError,
     StaleError,
     State,
-    ThrottledError,
     UnknownFeatureError,
-    UnreachableError,
 )
+from feature_store.online.many import Found, Heard, Read, Rows
+from feature_store.online.tries import Tries, kind_of
 from feature_store.window import EPOCH
 
 if TYPE_CHECKING:
@@ -76,23 +62,6 @@ if TYPE_CHECKING:
 
     from feature_store.view import FeatureView
 
-# Pauses before another try are random, up to a bound that doubles ("full jitter": AWS Architecture Blog, "Exponential
-# Backoff And Jitter"): those who were refused together do not come back together.
-FIRST_PAUSE, LONGEST_PAUSE, DOUBLINGS = 0.005, 0.1, 5  # seconds; and as often as it takes from one to the other
-# What passes, and what it is if it does not until the deadline. Keyspaces says that it has no capacity left by the
-# error that Cassandra has for replicas that did not answer; to a client both are the same.
-PASSING: Mapping[type[Exception], type[ReadError]] = {
-    ReadTimeout: ThrottledError,
-    OverloadedErrorMessage: ThrottledError,
-    OperationTimedOut: DeadlineError,
-    Unavailable: UnreachableError,
-    ReadFailure: UnreachableError,
-    ServerError: UnreachableError,
-    IsBootstrappingErrorMessage: UnreachableError,
-    NoHostAvailable: UnreachableError,
-    NoConnectionsAvailable: UnreachableError,
-    ConnectionException: UnreachableError,
-}
 # So much of the deadline is over when another endpoint is asked, too. It is a read more to pay for, which a slow
 # endpoint, or a connection that is dead without a word, makes worth it.
 SECOND_ASKED_AFTER = 0.5
@@ -108,8 +77,6 @@ KINDS: Mapping[Type, type] = {  # as the driver has them
     Type.BIGINT: int,
     Type.DOUBLE: float,
 }
-
-Rows = Sequence[Sequence[Any]]
 
 
 class Observer(Protocol):
@@ -220,21 +187,21 @@ class Reader:
         """
         with self._observed("get_many"):
             wanted = _several(entities)
-            found = _Found(self._answer)
+            found = Found(self._answer)
             self._read_all(dict.fromkeys(wanted), found)
             return found.of(wanted)
 
     async def aget(self, entity: str) -> Answer:
         """Read one entity without holding up the event loop; as `get` in all else."""
         with self._observed("get"):
-            tries = _Tries(self.options.deadline)
+            tries = Tries(self.options.deadline)
             return self._answer(entity, await self._awaited(entity, tries))
 
     async def aget_many(self, entities: Iterable[str]) -> list[Answer]:
         """Read entities, several at once, without holding up the event loop; as `get_many` in all else."""
         with self._observed("get_many"):
             wanted = _several(entities)
-            found, shared = _Found(self._answer), _Tries(self.options.deadline)
+            found, shared = Found(self._answer), Tries(self.options.deadline)
             left = iter(dict.fromkeys(wanted))
 
             async def read() -> None:
@@ -257,7 +224,7 @@ class Reader:
             return found.of(wanted)
 
     def _get(self, entity: str) -> Answer:
-        tries = _Tries(self.options.deadline)
+        tries = Tries(self.options.deadline)
         while True:
             try:
                 rows = self._ask(entity, tries).result().current_rows
@@ -266,14 +233,14 @@ class Reader:
                 time.sleep(self._pause(entity, tries, error))
         return self._answer(entity, rows)
 
-    async def _awaited(self, entity: str, tries: _Tries) -> Rows:
+    async def _awaited(self, entity: str, tries: Tries) -> Rows:
         while True:
             try:
                 return await self._asked(entity, tries)
             except DRIVER_ERRORS as error:
                 await asyncio.sleep(self._pause(entity, tries, error))
 
-    async def _asked(self, entity: str, tries: _Tries) -> Rows:
+    async def _asked(self, entity: str, tries: Tries) -> Rows:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Rows] = loop.create_future()
 
@@ -292,14 +259,14 @@ class Reader:
         self._ask(entity, tries).add_callbacks(lambda rows: heard(rows, None), lambda error: heard(None, error))
         return await answer
 
-    def _read_all(self, entities: Iterable[str], found: _Found) -> None:
-        shared = _Tries(self.options.deadline)
-        ready = deque(_Read(entity, shared.again()) for entity in entities)
-        paused: list[tuple[float, int, _Read]] = []  # when they are ready again
-        heard = _Heard()
+    def _read_all(self, entities: Iterable[str], found: Found) -> None:
+        shared = Tries(self.options.deadline)
+        ready = deque(Read(entity, shared.again()) for entity in entities)
+        paused: list[tuple[float, int, Read]] = []  # when they are ready again
+        heard = Heard()
         under_way = 0
 
-        def pause(read: _Read, error: Exception) -> None:
+        def pause(read: Read, error: Exception) -> None:
             try:
                 seconds = self._pause(read.entity, read.tries, error)
             except ReadError as failure:
@@ -307,7 +274,7 @@ class Reader:
             else:
                 heapq.heappush(paused, (time.monotonic() + seconds, id(read), read))
 
-        def settle(read: _Read, rows: Rows | None, error: Exception | None) -> None:
+        def settle(read: Read, rows: Rows | None, error: Exception | None) -> None:
             if error is None:
                 found.take(read.entity, rows or ())
             elif isinstance(error, DRIVER_ERRORS):
@@ -344,13 +311,13 @@ class Reader:
                 under_way -= 1
                 settle(read, rows, error)
 
-    def _begin(self, read: _Read, heard: _Heard) -> None:
+    def _begin(self, read: Read, heard: Heard) -> None:
         asked, count = self._ask(read.entity, read.tries), read.tries.count
         asked.add_callbacks(
             lambda rows: heard.put((read, count, rows, None)), lambda error: heard.put((read, count, None, error))
         )
 
-    def _ask(self, entity: str, tries: _Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
+    def _ask(self, entity: str, tries: Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
             raise TypeError(f"An entity of {self.view.name} is a text, not {entity!r}.")
         if os.getpid() != self._process:  # where the driver's thread is not: no answer would come, and no deadline
@@ -363,12 +330,12 @@ class Reader:
             self._statement, (entity,), execution_profile=self._profile, timeout=tries.begin()
         )
 
-    def _pause(self, entity: str, tries: _Tries, error: Exception) -> float:
+    def _pause(self, entity: str, tries: Tries, error: Exception) -> float:
         """Seconds until the next try; raises what the read has ended with if there is to be none."""
         of = f"{self.view.name} of {entity!r}"
         if isinstance(error, UndecodableError):
             raise PoisonedRowError(f"The row of {of} is unreadable: {error}") from error
-        kind = _kind(error)
+        kind = kind_of(error)
         if kind is None:
             raise RefusedError(f"The latest {of} can't be read: {error}") from error
         kind = tries.told(kind)
@@ -450,131 +417,6 @@ class Reader:
             self.options.observer.called(self.view.name, call, time.perf_counter() - began, failed)
 
 
-class _Tries:
-    """The time of a call, and the tries of one read in it."""
-
-    __slots__ = ("_call", "_ends", "_failed", "count")
-
-    def __init__(self, deadline: float) -> None:
-        self.count = 0
-        self._failed: type[ReadError] | None = None  # how the last one has, of this read or of all in the call
-        self._call = self
-        self._ends = time.monotonic() + deadline
-
-    def again(self) -> _Tries:
-        """Another read in the same call."""
-        made = _Tries(0)
-        made._ends, made._call = self._ends, self
-        return made
-
-    def told(self, kind: type[ReadError]) -> type[ReadError]:
-        """Say what the read fails with, given what its last try has.
-
-        That one may have had no time to speak of: then the tries before it say; and of a read that was never asked
-        for, those of the call's others.
-        """
-        before = self._failed if self.count else self._call._failed
-        self._failed = before if before and kind is DeadlineError else kind
-        if self._failed is not DeadlineError:
-            self._call._failed = self._failed
-        return self._failed
-
-    @property
-    def over(self) -> bool:
-        """Whether there is no time left."""
-        return time.monotonic() >= self._ends
-
-    def begin(self) -> float:
-        """Begin a try; seconds that it has, or OperationTimedOut if there are none left."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise OperationTimedOut("the deadline was over before it could be asked for")
-        self.count += 1
-        return left
-
-    def pause(self) -> float | None:
-        """Seconds until the next try; None if the call is over by then."""
-        bound = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.count - 1, DOUBLINGS))
-        pause = random.uniform(0, bound)  # noqa: S311 - no secret
-        return pause if time.monotonic() + pause < self._ends else None
-
-
-@dataclass(eq=False, slots=True)
-class _Read:
-    """One entity of many; `heard` is the number of the last try whose outcome is known."""
-
-    entity: str
-    tries: _Tries
-    heard: int = 0
-
-
-_Outcome = tuple[_Read, int, Rows | None, Exception | None]  # of which try, and its rows or how it has failed
-
-
-class _Heard:
-    """What the driver's thread hears of many reads, for the one that waits for them.
-
-    It is told of each: whatever is done for it there keeps it from reading the next.
-    """
-
-    def __init__(self) -> None:
-        self._outcomes: deque[_Outcome] = deque()  # no lock: to append to it, and to take from it, is one step each
-        self._enough = 0
-        self._looked_for = threading.Event()
-
-    def put(self, outcome: _Outcome) -> None:
-        """Tell of a read, its try, and what has come of it; who is woken too early looks, and waits again."""
-        self._outcomes.append(outcome)
-        if len(self._outcomes) >= self._enough or outcome[3] is not None:
-            self._looked_for.set()
-
-    def wait(self, enough: int, seconds: float | None) -> None:
-        """Wait until so many are heard of, or one that has failed, or so many seconds."""
-        self._enough = enough
-        if len(self._outcomes) < enough:
-            self._looked_for.wait(seconds)
-
-    def take(self) -> Iterator[_Outcome]:
-        """Take what is heard of so far."""
-        self._looked_for.clear()
-        with suppress(IndexError):
-            while True:
-                yield self._outcomes.popleft()
-
-
-class _Found:
-    """What has come of the reads of many entities. Rows are looked at when all are there: one after the other is quick.
-
-    In between the driver's thread would wait, and the code be out of the processor's cache each time.
-    """
-
-    def __init__(self, answer: Callable[[str, Rows], Answer]) -> None:
-        self._answer = answer
-        self._rows: dict[str, Rows] = {}
-        self.failed: ReadError | None = None
-        self.refused = False
-
-    def take(self, entity: str, rows: Rows) -> None:
-        self._rows[entity] = rows
-
-    def fail(self, error: ReadError) -> None:
-        self.failed = self.failed or error
-        self.refused = self.refused or isinstance(error, RefusedError)  # so would all others be
-
-    def of(self, wanted: Sequence[str]) -> list[Answer]:
-        """The answers in that order, or what was raised first."""
-        answers: dict[str, Answer] = {}
-        for entity, rows in self._rows.items():
-            try:
-                answers[entity] = self._answer(entity, rows)
-            except ReadError as error:
-                self.fail(error)
-        if self.failed:
-            self.failed.answers = answers
-            raise self.failed
-        return [answers[entity] for entity in wanted]
-
-
 def _doubles(of_view: Sequence[type], of_row: Sequence[type]) -> Callable[[Sequence[Any]], Iterable[float]] | None:
     """Give what takes the doubles of a row whose values are of these types; None if it is no row of the view."""
     if len(of_row) != len(of_view):
@@ -597,15 +439,6 @@ def _several(entities: Iterable[str]) -> list[str]:
     if isinstance(entities, str):
         raise TypeError(f"Entities are a list of texts, not the text {entities!r}.")
     return list(entities)
-
-
-def _kind(error: Exception) -> type[ReadError] | None:
-    """What it is if it does not pass until the deadline; None if it will not pass."""
-    if isinstance(error, NoHostAvailable):
-        # Of the endpoints that were asked one after the other: what the one has said that knew most.
-        kinds = {_kind(cause) for cause in error.errors.values() if isinstance(cause, Exception)}
-        return next((kind for kind in (ThrottledError, DeadlineError) if kind in kinds), UnreachableError)
-    return next((kind for of, kind in PASSING.items() if isinstance(error, of)), None)
 
 
 def _zone(name: str) -> zoneinfo.ZoneInfo:

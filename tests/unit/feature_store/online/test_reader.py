@@ -26,7 +26,8 @@ from feature_store import online
 from feature_store.endpoint import UndecodableError
 from feature_store.energy import ENERGY
 from feature_store.online import Answer, Options, Reader, State
-from feature_store.online.reader import _Found, _Tries
+from feature_store.online.many import Found
+from feature_store.online.tries import Tries
 
 pytestmark = pytest.mark.unit
 
@@ -297,7 +298,7 @@ class TestFailures:
 
     def test_why_one_that_was_never_asked_for_is_none(self) -> None:
         """What the others of the call have ended with; one that was asked for says it itself."""
-        call = _Tries(0)
+        call = Tries(0)
         throttled, waits, slow = call.again(), call.again(), call.again()
         throttled.count = slow.count = 1
         assert waits.told(online.DeadlineError) is online.DeadlineError
@@ -319,7 +320,7 @@ class TestFailures:
 
     def test_however_many_tries_there_were(self) -> None:
         """As in minutes of a deadline; a float holds no more than 1,024 doublings."""
-        tries = _Tries(1000)
+        tries = Tries(1000)
         tries.count = 5000
         assert 0 <= (tries.pause() or 0) <= 0.1
 
@@ -367,7 +368,7 @@ class TestFailures:
     def test_nor_is_each_of_them_told_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Thousands of errors, of which one is raised, would take seconds after the deadline."""
         made = []
-        monkeypatch.setattr(_Found, "fail", lambda self, error: (made.append(error), setattr(self, "failed", error)))
+        monkeypatch.setattr(Found, "fail", lambda self, error: (made.append(error), setattr(self, "failed", error)))
         names = [f"{number}" for number in range(1000)]
         for call in (lambda of: of.get_many(names), lambda of: asyncio.run(of.aget_many(names))):
             made.clear()
