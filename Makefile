@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PY := .venv/bin/python
-SOURCES := feature_store spark_jobs plugins dags infra tests benchmarks
+SOURCES := feature_store spark_jobs Simulation plugins dags infra tests benchmarks
 
 .PHONY: help setup run stop status env deploy upload destroy test test-unit test-integration test-e2e test-mwaa drill bench lint \
 	secret-scan sbom audit format lock lock-mwaa clean
@@ -88,7 +88,7 @@ FILES = $(shell git ls-files -- ':!*.png' ':!*.svg' ':!*.lock')
 lint: setup $(CHECKOV)/made ## ruff, mypy, shellcheck; templates, Dockerfile, compose file; licences, secrets
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/ruff format --check --quiet $(SOURCES)
-	@.venv/bin/mypy -p feature_store -p spark_jobs -p infra -p feature_store_airflow
+	@.venv/bin/mypy -p feature_store -p spark_jobs -p Simulation -p infra -p feature_store_airflow
 	@.venv/bin/shellcheck EMR/*.sh infra/local/*.sh .ci/run
 	@.venv/bin/cfn-lint infra/aws/templates/*.yaml
 	@$(CHECKOV)/bin/checkov --directory infra/aws/templates --framework cloudformation --quiet --compact --skip-download

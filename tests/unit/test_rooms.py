@@ -13,12 +13,13 @@ from infra.local.settings import ROOT
 
 pytestmark = pytest.mark.unit
 
-OURS = {"dags", "feature_store_airflow", "feature_store", "spark_jobs", "infra", "tests", "benchmarks"}
+OURS = {"dags", "feature_store_airflow", "feature_store", "spark_jobs", "Simulation", "infra", "tests", "benchmarks"}
 MAY_IMPORT = {
     "dags": {"feature_store_airflow", "feature_store"},
     "plugins/feature_store_airflow": {"feature_store_airflow", "feature_store"},
     "feature_store": {"feature_store"},
     "spark_jobs": {"spark_jobs", "feature_store"},
+    "Simulation": {"Simulation", "feature_store"},
     "infra": {"infra", "feature_store"},
     # The rivals are laid out and configured as ours is.
     "benchmarks": {"benchmarks", "infra", "feature_store", "spark_jobs"},
@@ -28,6 +29,7 @@ NEVER = {
     "plugins/feature_store_airflow": {"pyspark", "delta"},
     "feature_store": {"pyspark", "delta", "airflow"},
     "spark_jobs": {"airflow", "boto3"},
+    "Simulation": {"airflow", "pyspark", "delta"},
     "infra": {"airflow"},
     "benchmarks": {"airflow"},
 }

@@ -1,0 +1,322 @@
+"""What a worker writes: samples of each second, encoded so that those of all workers merge without loss."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# The library ships no types.
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+
+from Simulation.plan import Plan
+
+GET, GET_MANY = "get", "get_many"
+# Latencies from a microsecond to an hour, to three digits: with these the counts of any two can be added, each to each.
+LEAST, MOST, DIGITS = 1, 3600 * 10**6, 3
+DONE, STOPPED, FAILED = "done", "stopped", "failed"  # how a worker has ended
+
+
+class RecordError(ValueError):
+    """That is nothing that a worker has written."""
+
+
+class Latencies:
+    """How long calls took, counted in an HDR histogram: in microseconds, to three digits."""
+
+    def __init__(self, histogram: HdrHistogram | None = None) -> None:
+        """Have none, or those of a histogram."""
+        self._histogram = HdrHistogram(LEAST, MOST, DIGITS) if histogram is None else histogram
+
+    def __len__(self) -> int:
+        """How many calls."""
+        return int(self._histogram.get_total_count())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both have the same counts."""
+        return isinstance(other, Latencies) and bytes(self._histogram.counts) == bytes(other._histogram.counts)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def record(self, seconds: float) -> None:
+        """Count a call; less than a microsecond is one, more than an hour is an hour."""
+        self._histogram.record_value(min(max(round(seconds * 1e6), LEAST), MOST))
+
+    def quantile(self, share: float) -> float:
+        """Seconds within which that share (0 to 1) of the calls had ended.
+
+        Raises:
+            ValueError: there was no call.
+        """
+        if not len(self):
+            raise ValueError("there was no call")
+        return float(self._histogram.get_value_at_percentile(share * 100)) / 1e6
+
+    @property
+    def mean(self) -> float:
+        """Seconds; 0 without a call."""
+        return float(self._histogram.get_mean_value()) / 1e6
+
+    def add(self, other: Latencies) -> None:
+        """Count what another has, too."""
+        self._histogram.add(other._histogram)
+
+    def encode(self) -> str:
+        """As text: HDR's own compressed form, V2, in base64."""
+        return str(self._histogram.encode().decode())
+
+    @classmethod
+    def decode(cls, text: str) -> Latencies:
+        """Take what `encode` has given.
+
+        Raises:
+            RecordError: it is none of it.
+        """
+        try:
+            decoded = HdrHistogram.decode(text.encode())
+        except Exception as error:
+            # Base64's, zlib's, struct's and the library's own errors have no class in common.
+            raise RecordError(f"{text[:40]!r} is no histogram: {error}") from error
+        bounds = (decoded.lowest_trackable_value, decoded.highest_trackable_value, decoded.significant_figures)
+        if bounds != (LEAST, MOST, DIGITS):
+            raise RecordError(f"A histogram is of {bounds}, where those of workers are of {(LEAST, MOST, DIGITS)}.")
+        return cls(decoded)
+
+    @classmethod
+    def merged(cls, encoded: Iterable[str]) -> Latencies:
+        """All calls of several, as if they had been counted in one.
+
+        Raises:
+            RecordError: one is no histogram.
+        """
+        found = cls()
+        for text in encoded:
+            found.add(cls.decode(text))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """What has come of the calls of one kind that were due in one second, as far as they have ended.
+
+    Those of another file, or of another worker, are added: see `merged`.
+
+    Attributes:
+        second: from the start of the run, in which they were due.
+        phase: the number of the phase.
+        call: `get` or `get_many`.
+        offered: how many were due.
+        sent: how many of them have begun.
+        answered: how many gave an answer; those of `sent` that are in neither this nor `errors` have not ended.
+        latency: histograms of how long calls that have ended took, answered or not, since they were due.
+        service: the same since they began.
+        errors: how many calls failed, by the name of the error's class.
+        failed_tries: tries that failed and may pass, by what they are if they do not, also of calls that were answered.
+        entities: how many were asked for by calls that have ended.
+        missing: how many of those have no row.
+        stale: how many are too old; none, as workers take them of any age, unless readers are told otherwise.
+        read_units: what their answers are estimated to have consumed.
+    """
+
+    second: int
+    phase: int
+    call: str
+    offered: int = 0
+    sent: int = 0
+    answered: int = 0
+    latency: tuple[str, ...] = ()
+    service: tuple[str, ...] = ()
+    errors: Mapping[str, int] = field(default_factory=dict)
+    failed_tries: Mapping[str, int] = field(default_factory=dict)
+    entities: int = 0
+    missing: int = 0
+    stale: int = 0
+    read_units: float = 0.0
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        """What samples that are added have in common."""
+        return self.second, self.phase, self.call
+
+    @property
+    def failed(self) -> int:
+        """How many calls failed."""
+        return sum(self.errors.values())
+
+    @property
+    def throttled(self) -> int:
+        """How many tries the table refused for want of capacity."""
+        return self.failed_tries.get("ThrottledError", 0)
+
+    def latencies(self) -> Latencies:
+        """How long calls took since they were due."""
+        return Latencies.merged(self.latency)
+
+    @classmethod
+    def merged(cls, samples: Iterable[Samples]) -> list[Samples]:
+        """Add those of the same second, phase and call; in their order."""
+        found: dict[tuple[int, int, str], list[Samples]] = {}
+        for each in samples:
+            found.setdefault(each.key, []).append(each)
+        return [_sum(found[key]) for key in sorted(found)]
+
+
+def _sum(samples: list[Samples]) -> Samples:
+    first = samples[0]
+    return Samples(
+        second=first.second,
+        phase=first.phase,
+        call=first.call,
+        offered=sum(each.offered for each in samples),
+        sent=sum(each.sent for each in samples),
+        answered=sum(each.answered for each in samples),
+        latency=tuple(text for each in samples for text in each.latency),
+        service=tuple(text for each in samples for text in each.service),
+        errors=_counted(each.errors for each in samples),
+        failed_tries=_counted(each.failed_tries for each in samples),
+        entities=sum(each.entities for each in samples),
+        missing=sum(each.missing for each in samples),
+        stale=sum(each.stale for each in samples),
+        read_units=sum(each.read_units for each in samples),
+    )
+
+
+def _counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part)
+    return dict(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vitals:
+    """How a worker itself was in one second.
+
+    Attributes:
+        second: from the start of the run.
+        late: seconds, at most, from when a call was due to when it was given to whoever makes it, or, if somebody was
+            free to make it, to when it began: the worker's own delay.
+        waited: how many calls began late as no more may be under way: the server's delay, or too few callers.
+        under_way: how many were, at most.
+        process_cpu: cores that this process used; Python's own code uses one at most.
+        machine_cpu: the share, 0 to 1, of the machine's CPU that was used, by whomever; None where nothing tells it.
+        throttled_cpu: seconds for which the container was stopped as it had used up its share of CPU.
+    """
+
+    second: int
+    late: float = 0.0
+    waited: int = 0
+    under_way: int = 0
+    process_cpu: float = 0.0
+    machine_cpu: float | None = None
+    throttled_cpu: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a worker writes every few seconds: what has ended since it last did.
+
+    Attributes:
+        worker: its number.
+        number: of the batch, from 0.
+        start: seconds since 1970 when the run began, by the store's clock: second 0 of all workers.
+        samples: by second, phase and call.
+        vitals: by second.
+    """
+
+    worker: int
+    number: int
+    start: float
+    samples: tuple[Samples, ...] = ()
+    vitals: tuple[Vitals, ...] = ()
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Batch:
+        """Take what `encode` has given; RecordError if it is none of it."""
+        said = _object(content)
+        try:
+            samples = tuple(_samples(each) for each in said.pop("samples"))
+            return cls(samples=samples, vitals=tuple(Vitals(**each) for each in said.pop("vitals")), **said)
+        except (KeyError, TypeError) as error:
+            raise RecordError(f"That is no batch of samples: {error}.") from error
+
+
+def _samples(said: Mapping[str, Any]) -> Samples:
+    return Samples(**{**said, "latency": tuple(said["latency"]), "service": tuple(said["service"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What a worker writes first: it is there, and this is what it will do.
+
+    Attributes:
+        worker: its number.
+        plan: the same for all.
+        cores: of the machine, or of the container's share of it.
+        callers: calls that may be under way at once.
+        ids: how many distinct ones it draws from.
+        units: read units of an entity's read, as estimated.
+        region: of the table.
+    """
+
+    worker: int
+    plan: Plan
+    cores: float = 0.0
+    callers: int = 0
+    ids: int = 0
+    units: float = 1.0
+    region: str = ""
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return json.dumps({**asdict(self), "plan": self.plan.to_json()}).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Ready:
+        """Take what `encode` has given; RecordError if it is none of it."""
+        said = _object(content)
+        try:
+            return cls(**{**said, "plan": Plan.from_json(said["plan"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"That is no plan of a worker: {error}") from error
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a worker writes last.
+
+    Attributes:
+        state: `done`, `stopped` (by SIGTERM) or `failed`.
+        reason: a sentence; empty where it is done.
+    """
+
+    state: str
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        """As JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, content: bytes) -> Ended:
+        """Take what `encode` has given; RecordError if it is none of it."""
+        try:
+            return cls(**_object(content))
+        except TypeError as error:
+            raise RecordError(f"That is no end of a worker: {error}.") from error
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(content)
+    except ValueError as error:
+        raise RecordError(f"That is no JSON: {error}.") from error
+    if not isinstance(said, dict):
+        raise RecordError("That is no JSON object.")
+    return said
