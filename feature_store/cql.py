@@ -93,6 +93,13 @@ def select_tokens(view: FeatureView, keyspace: str, table: str) -> str:
     return f"{_select(view, keyspace, table)} {where}"
 
 
+def next_entity(view: FeatureView, keyspace: str, table: str) -> str:
+    """Render the query of the next entity of a part of a table, and its token; parameters as of select_tokens."""
+    entity = f'"{view.entity}"'
+    where = f"WHERE token({entity}) > ? AND token({entity}) <= ? LIMIT 1"
+    return f'SELECT {entity}, token({entity}) FROM "{keyspace}"."{table}" {where}'  # noqa: S608 - no values
+
+
 def insert(view: FeatureView, keyspace: str, table: str) -> str:
     """Render the statement that writes a row; parameters: its columns, in the view's order."""
     marks = ", ".join("?" for _ in view.columns)
@@ -112,7 +119,7 @@ def sent(view: FeatureView, name: str) -> list[str]:
         no_time_to_live(name, view.name),
         *(SELECT_KEYSPACE, SELECT_STATUS, SELECT_COLUMNS, SELECT_OPTIONS),
         latest(view, name, [column.name for column in view.columns]),
-        *(each(view, name, view.name) for each in (select_days, select_tokens, insert, delete)),
+        *(each(view, name, view.name) for each in (select_days, select_tokens, next_entity, insert, delete)),
     ]
 
 
