@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
@@ -30,18 +30,28 @@ class Answer:
         state: whether they are there, and fresh.
         day: the day that they are of, which they see as their last one; None if there are none.
         age: days from that day to today, in the reader's zone; None if there are none. Yesterday's are of age 1.
-        features: by name, in the order that was asked for; a null is None. Empty if there are none.
+        names: of the features, in the order that was asked for. Empty if there are none.
+        values: of the features, in that order; a null is None.
     """
 
     entity: str
     state: State
     day: dt.date | None = None
     age: int | None = None
-    features: Mapping[str, Value] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    values: Sequence[Value] = ()
+
+    @property
+    def features(self) -> dict[str, Value]:
+        """The features by name, in the order that was asked for; made anew each time. Empty if there are none."""
+        return dict(zip(self.names, self.values, strict=True))
 
     def __getitem__(self, name: str) -> Value:
         """Give one feature; KeyError if it was not asked for, or is not there."""
-        return self.features[name]
+        try:
+            return self.values[self.names.index(name)]
+        except ValueError:
+            raise KeyError(name) from None
 
 
 class UnknownFeatureError(OnlineError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
-from feature_store.online.answers import Answer
+from feature_store.online.answers import Answer, ReadError
 
 # Seconds: from what a server on the same machine needs to what a caller hardly waits for.
 LATENCIES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -31,6 +31,12 @@ class Metrics:
         self._errors = Counter(
             "feature_store_read_errors", "Calls that ended with an error", ("view", "call", "error"), registry=registry
         )
+        self._tries = Counter(
+            "feature_store_read_failed_tries",
+            "Tries of reads that failed with what may pass, also of those that had an answer in the end",
+            ("view", "error"),
+            registry=registry,
+        )
         self._answers = Counter(
             "feature_store_read_answers", "Entities that were read", ("view", "state"), registry=registry
         )
@@ -47,6 +53,10 @@ class Metrics:
         self._answers.labels(view, answer.state.value).inc()
         if answer.age is not None:
             self._ages.labels(view).observe(answer.age)
+
+    def failed(self, view: str, kind: type[ReadError]) -> None:
+        """Count a try that failed, by the name of what it is if it does not pass (ThrottledError, …)."""
+        self._tries.labels(view, kind.__name__).inc()
 
     def called(self, view: str, call: str, seconds: float, error: BaseException | None) -> None:
         """Count a call: its seconds, also of one that failed, and its error by name (ThrottledError, …)."""

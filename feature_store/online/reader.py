@@ -88,6 +88,9 @@ class Observer(Protocol):
     def answered(self, view: str, answer: Answer) -> None:
         """Hear of the answer of one entity."""
 
+    def failed(self, view: str, kind: type[ReadError]) -> None:
+        """Hear of a try that has failed with what may pass, and what it is if it does not until the deadline."""
+
     def called(self, view: str, call: str, seconds: float, error: BaseException | None) -> None:
         """Hear of a call (get or get_many), how long it took, and what it has ended with, if that was no answer.
 
@@ -147,7 +150,7 @@ class Reader:
         kinds = {column.name: KINDS[column.type] for column in view.columns}
         self._names = (view.day, *self.features)
         self._types = tuple(kinds[name] for name in self._names)
-        self._dates = tuple(name for name in self.features if kinds[name] is Date)
+        self._dates = tuple(place for place, name in enumerate(self.features) if kinds[name] is Date)
         self._doubles_of = functools.lru_cache(KINDS_OF_ROWS)(functools.partial(_doubles, self._types))
         self._max_age = math.inf if options.max_age is None else options.max_age
         self._session, self._clock, self._process = session, clock, os.getpid()
@@ -194,14 +197,14 @@ class Reader:
     async def aget(self, entity: str) -> Answer:
         """Read one entity without holding up the event loop; as `get` in all else."""
         with self._observed("get"):
-            tries = Tries(self.options.deadline)
+            tries = Tries.within(self.options.deadline)
             return self._answer(entity, await self._awaited(entity, tries))
 
     async def aget_many(self, entities: Iterable[str]) -> list[Answer]:
         """Read entities, several at once, without holding up the event loop; as `get_many` in all else."""
         with self._observed("get_many"):
             wanted = _several(entities)
-            found, shared = Found(self._answer), Tries(self.options.deadline)
+            found, shared = Found(self._answer), Tries.within(self.options.deadline)
             left = iter(dict.fromkeys(wanted))
 
             async def read() -> None:
@@ -224,14 +227,23 @@ class Reader:
             return found.of(wanted)
 
     def _get(self, entity: str) -> Answer:
-        tries = Tries(self.options.deadline)
-        while True:
-            try:
-                rows = self._ask(entity, tries).result().current_rows
-                break
-            except DRIVER_ERRORS as error:
-                time.sleep(self._pause(entity, tries, error))
+        deadline = self.options.deadline
+        ends = time.monotonic() + deadline
+        try:
+            rows = self._send(entity, deadline).result().current_rows
+        except DRIVER_ERRORS as error:  # what counts tries is made where there is more than one
+            rows = self._again(entity, Tries(ends, 1), error)
         return self._answer(entity, rows)
+
+    def _again(self, entity: str, tries: Tries, error: Exception) -> Rows:
+        while True:
+            time.sleep(self._pause(entity, tries, error))
+            try:
+                rows: Rows = self._ask(entity, tries).result().current_rows
+            except DRIVER_ERRORS as another:
+                error = another
+            else:
+                return rows
 
     async def _awaited(self, entity: str, tries: Tries) -> Rows:
         while True:
@@ -260,7 +272,7 @@ class Reader:
         return await answer
 
     def _read_all(self, entities: Iterable[str], found: Found) -> None:
-        shared = Tries(self.options.deadline)
+        shared = Tries.within(self.options.deadline)
         ready = deque(Read(entity, shared.again()) for entity in entities)
         paused: list[tuple[float, int, Read]] = []  # when they are ready again
         heard = Heard()
@@ -318,6 +330,9 @@ class Reader:
         )
 
     def _ask(self, entity: str, tries: Tries) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
+        return self._send(entity, tries.begin())
+
+    def _send(self, entity: str, seconds: float) -> Any:  # noqa: ANN401 - the driver's ResponseFuture
         if not isinstance(entity, str):
             raise TypeError(f"An entity of {self.view.name} is a text, not {entity!r}.")
         if os.getpid() != self._process:  # where the driver's thread is not: no answer would come, and no deadline
@@ -326,9 +341,7 @@ class Reader:
             raise EntityError(
                 f"Nobody in {self.view.name} is {entity[:50]!r}: an entity has 1 to {ENTITY_BYTES} bytes of UTF-8."
             )
-        return self._session.execute_async(
-            self._statement, (entity,), execution_profile=self._profile, timeout=tries.begin()
-        )
+        return self._session.execute_async(self._statement, (entity,), execution_profile=self._profile, timeout=seconds)
 
     def _pause(self, entity: str, tries: Tries, error: Exception) -> float:
         """Seconds until the next try; raises what the read has ended with if there is to be none."""
@@ -339,6 +352,8 @@ class Reader:
         if kind is None:
             raise RefusedError(f"The latest {of} can't be read: {error}") from error
         kind = tries.told(kind)
+        if self.options.observer:
+            self.options.observer.failed(self.view.name, kind)
         pause = tries.pause()
         if pause is None:
             within = self.options.deadline
@@ -370,15 +385,12 @@ class Reader:
         age = self._days_to_today(number)
         try:
             day = dt.date.fromordinal(number + EPOCH)
-            features: dict[str, Any] = dict(zip(self.features, row[1:], strict=True))
-            for name in self._dates:
-                if (value := features[name]) is not None:
-                    features[name] = dt.date.fromordinal(value.days_from_epoch + EPOCH)
+            values = _with_days(row[1:], self._dates) if self._dates else row[1:]
         except (ValueError, OverflowError) as error:
             raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is unreadable: {error}") from error
         if age < 0:
             raise PoisonedRowError(f"The row of {self.view.name} of {entity!r} is of {day}, a day that has not begun.")
-        return Answer(entity, State.STALE if age > self._max_age else State.FOUND, day, age, features)
+        return Answer(entity, State.STALE if age > self._max_age else State.FOUND, day, age, self.features, values)
 
     def _look_at_each(self, entity: str, row: Sequence[Any]) -> None:
         """Raise PoisonedRowError if a value is none of its column; any feature may be null."""
@@ -426,6 +438,15 @@ def _doubles(of_view: Sequence[type], of_row: Sequence[type]) -> Callable[[Seque
         return None
     places = [place for place, kind in enumerate(of_row) if kind is float]
     return operator.itemgetter(*places) if len(places) > 1 else lambda row: [row[place] for place in places]
+
+
+def _with_days(values: Sequence[Any], places: Iterable[int]) -> tuple[Any, ...]:
+    """Give the values with those at the places as Python has days."""
+    made = list(values)
+    for place in places:
+        if made[place] is not None:
+            made[place] = dt.date.fromordinal(made[place].days_from_epoch + EPOCH)
+    return tuple(made)
 
 
 def _can_be(entity: str) -> bool:

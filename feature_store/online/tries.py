@@ -48,17 +48,22 @@ class Tries:
 
     __slots__ = ("_call", "_ends", "_failed", "count")
 
-    def __init__(self, deadline: float) -> None:
-        """Begin a call that has so many seconds."""
-        self.count = 0
+    def __init__(self, ends: float, count: int = 0) -> None:
+        """Begin a call that ends then, by time.monotonic; so many tries of its read were made already."""
+        self.count = count
         self._failed: type[ReadError] | None = None  # how the last one has, of this read or of all in the call
         self._call = self
-        self._ends = time.monotonic() + deadline
+        self._ends = ends
+
+    @classmethod
+    def within(cls, deadline: float) -> Tries:
+        """Begin a call that has so many seconds."""
+        return cls(time.monotonic() + deadline)
 
     def again(self) -> Tries:
         """Another read in the same call."""
-        made = Tries(0)
-        made._ends, made._call = self._ends, self
+        made = Tries(self._ends)
+        made._call = self
         return made
 
     def told(self, kind: type[ReadError]) -> type[ReadError]:

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.unit
 def test_calls_answers_errors_and_ages_are_counted() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.answered("view", Answer("A", State.STALE, dt.date(2014, 2, 1), 28, {}))
+    metrics.answered("view", Answer("A", State.STALE, dt.date(2014, 2, 1), 28))
     metrics.answered("view", Answer("B", State.MISSING))
+    metrics.failed("view", ThrottledError)
     metrics.called("view", "get_many", 0.004, None)
     metrics.called("view", "get", 1.5, ThrottledError("no"))
 
@@ -31,5 +32,6 @@ def test_calls_answers_errors_and_ages_are_counted() -> None:
         counted("seconds_bucket", call="get_many", le="0.005"),
     ) == (0, 1)
     assert counted("seconds_sum", call="get") == 1.5
+    assert counted("failed_tries_total", error="ThrottledError") == 1
     assert counted("errors_total", call="get", error="ThrottledError") == 1
     assert counted("errors_total", call="get_many", error="ThrottledError") is None

@@ -134,7 +134,8 @@ class TestAnswers:
     def test_the_day_and_the_features_that_were_asked_for(self, read: Read) -> None:
         server = Server({"A": [row("2014-02-27", 1.5, None)]})
         answer = read(reader(server), "A")
-        assert answer == Answer("A", State.FOUND, dt.date(2014, 2, 27), 2, {"energy_sum": 1.5, "energy_sum_1yr": None})
+        assert answer.features == {"energy_sum": 1.5, "energy_sum_1yr": None}
+        assert answer == Answer("A", State.FOUND, dt.date(2014, 2, 27), 2, tuple(answer.features), (1.5, None))
         assert answer["energy_sum"] == 1.5
         assert server.statement.text == (
             'SELECT "day_date", "energy_sum", "energy_sum_1yr" FROM "feature_store"."energy_data_features" '
@@ -298,7 +299,7 @@ class TestFailures:
 
     def test_why_one_that_was_never_asked_for_is_none(self) -> None:
         """What the others of the call have ended with; one that was asked for says it itself."""
-        call = Tries(0)
+        call = Tries.within(0)
         throttled, waits, slow = call.again(), call.again(), call.again()
         throttled.count = slow.count = 1
         assert waits.told(online.DeadlineError) is online.DeadlineError
@@ -320,7 +321,7 @@ class TestFailures:
 
     def test_however_many_tries_there_were(self) -> None:
         """As in minutes of a deadline; a float holds no more than 1,024 doublings."""
-        tries = Tries(1000)
+        tries = Tries.within(1000)
         tries.count = 5000
         assert 0 <= (tries.pause() or 0) <= 0.1
 
@@ -511,11 +512,15 @@ class TestOptions:
 @dataclass
 class Heard:
     answers: list[Answer] = field(default_factory=list)
+    failures: list[tuple[str, type[online.ReadError]]] = field(default_factory=list)
     calls: list[tuple[str, str, str]] = field(default_factory=list)
 
     def answered(self, view: str, answer: Answer) -> None:
         assert view == ENERGY.name
         self.answers.append(answer)
+
+    def failed(self, view: str, kind: type[online.ReadError]) -> None:
+        self.failures.append((view, kind))
 
     def called(self, view: str, call: str, seconds: float, error: BaseException | None) -> None:
         assert seconds >= 0
@@ -533,3 +538,13 @@ def test_an_observer_hears_of_everything() -> None:
     assert [answer.state for answer in heard.answers] == [State.FOUND, State.FOUND, State.MISSING]
     view = ENERGY.name
     assert heard.calls == [(view, "get", "NoneType"), (view, "get_many", "NoneType"), (view, "get", "RefusedError")]
+
+
+def test_an_observer_hears_of_tries_that_fail_also_where_there_is_an_answer_in_the_end(read: Read) -> None:
+    heard = Heard()
+    server = Server({"A": [THROTTLED, Unavailable("none"), row("2014-02-28", 1.0, 2.0)], "B": [InvalidRequest("no")]})
+    of = reader(server, observer=heard)
+    assert read(of, "A").state is State.FOUND
+    with pytest.raises(online.RefusedError):
+        read(of, "B")
+    assert heard.failures == [(ENERGY.name, online.ThrottledError), (ENERGY.name, online.UnreachableError)]
