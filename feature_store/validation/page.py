@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
+from feature_store import pictures
+from feature_store.pictures import BAD, LINE
 from feature_store.templates import template
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Report = Mapping[str, Any]
 Line = Sequence[float | None]
@@ -25,9 +24,8 @@ OF_DAY = {
     "filled": "share of the day that was read",
     "whole": "share of entities with a whole day",
 }
-LINE, WIDE, NARROW, BAD, TEXT = "#3d7be0", "#3d7be033", "#3d7be055", "#d6453d", "#808890"
+WIDE, NARROW = f"{LINE}33", f"{LINE}55"
 INCHES = (3.2, 1.7)
-METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 
 
 def page(report: Report) -> str:
@@ -63,22 +61,9 @@ def headline(report: Report) -> str:
 
 def _charts(series: Report) -> Iterator[dict[str, Any]]:
     """Of the day and of each column a small picture: a title, what it shows in words, and its SVG."""
-    # Not at import: it takes half a second, and only this needs it.
-    import matplotlib as mpl  # noqa: PLC0415
-
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",  # text stays text: small, and the reader's own font
-        "svg.hashsalt": "validation",  # the same report is the same page
-        "font.size": 8,
-        "text.color": TEXT,
-        "axes.edgecolor": TEXT,
-        "axes.linewidth": 0.5,
-        "xtick.color": TEXT,
-        "ytick.color": TEXT,
-    }
     if not series["days"]:
         return
-    with mpl.rc_context(style):
+    with pictures.style():
         for name, what in OF_DAY.items():
             if line := series["metrics"].get(name):
                 yield _chart(what, series, {"p50": line})
@@ -91,7 +76,10 @@ def _charts(series: Report) -> Iterator[dict[str, Any]]:
 
 
 def _chart(title: str, series: Report, of: Mapping[str, Line]) -> dict[str, Any]:
-    return {"title": title, "says": _in_words(title, series, of["p50"]), "svg": Markup(_svg(series, of))}  # noqa: S704 - matplotlib's
+    def draw(figure: Figure) -> None:
+        _draw(figure.add_axes((0.15, 0.16, 0.82, 0.78)), series, of)
+
+    return {"title": title, "says": _in_words(title, series, of["p50"]), "svg": pictures.svg(INCHES, draw)}
 
 
 def _in_words(title: str, series: Report, line: Line) -> str:
@@ -105,18 +93,6 @@ def _in_words(title: str, series: Report, line: Line) -> str:
     own = [(day, value) for day, mine, value in known if mine]
     said = f"{own[-1][1]:.5g} on {own[-1][0]}" if own else "not known"
     return f"{title}: {said}" + (f"; {min(past):.5g} to {max(past):.5g} in the {len(past)} days before" if past else "")
-
-
-def _svg(series: Report, of: Mapping[str, Line]) -> str:
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=INCHES)
-    axes = figure.add_axes((0.15, 0.16, 0.82, 0.78))
-    _draw(axes, series, of)
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = out.getvalue()
-    return METADATA.sub("", drawn[drawn.index("<svg") :])
 
 
 def _draw(axes: Axes, series: Report, of: Mapping[str, Line]) -> None:
