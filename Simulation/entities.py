@@ -9,7 +9,7 @@ import time
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, cycle, islice
+from itertools import accumulate, cycle, islice, pairwise
 from typing import Any
 
 # The driver ships no types.
@@ -60,11 +60,15 @@ def find(session: Session, view: FeatureView, keyspace: str, most: int = MOST_ID
     statement.fetch_size = 1  # or Keyspaces reads, and bills, a megabyte
     statement.consistency_level = ConsistencyLevel.LOCAL_ONE
     edges = [FIRST_TOKEN + (LAST_TOKEN - FIRST_TOKEN) * part // PARTS for part in range(PARTS + 1)]
-    walking = list(zip(edges[:-1], edges[1:], strict=True))
+    walking = list(pairwise(edges))
     found: set[str] = set()
     while walking and len(found) < most:
+        try:
+            rows = _all(session, statement, walking)
+        except DRIVER_ERRORS as error:
+            raise OnlineError(f"The ids of {table} can't be read: {error}") from error
         after = []
-        for (_, end), row in zip(walking, _all(session, statement, walking, table), strict=True):
+        for (_, end), row in zip(walking, rows, strict=True):
             if row:
                 entity, token = row.values()
                 found.add(entity)
@@ -75,34 +79,25 @@ def find(session: Session, view: FeatureView, keyspace: str, most: int = MOST_ID
     return sorted(found)[:most]
 
 
-def _all(session: Session, statement: Any, wanted: Sequence[Any], table: str) -> Sequence[dict[str, Any] | None]:  # noqa: ANN401
-    """The row of each, or None, tried again for as long as it is worth it."""
+def _all(session: Session, statement: Any, wanted: Sequence[Any]) -> list[dict[str, Any] | None]:  # noqa: ANN401 - the driver's
+    """The row of each, or None; what is refused is tried again for as long as it is worth it."""
     rows: dict[int, dict[str, Any] | None] = {}
-    tries = Tries(PATIENCE)
+    tries = Tries.within(PATIENCE)
     while missing := [place for place in range(len(wanted)) if place not in rows]:
         tries.begin()
-        failed = None
         asked = [wanted[place] for place in missing]
-        answers = execute_concurrent_with_args(
-            session, statement, asked, concurrency=AT_ONCE, raise_on_first_error=False
-        )
+        answers = execute_concurrent_with_args(session, statement, asked, AT_ONCE, raise_on_first_error=False)
         for place, (answered, result) in zip(missing, answers, strict=True):
             if answered:
                 rows[place] = result.one()
             else:
                 failed = result
-        if failed is not None:
-            _pause(tries, failed, table)
+        if len(rows) < len(wanted):
+            pause = None if kind_of(failed) is None else tries.pause()
+            if pause is None:
+                raise failed
+            time.sleep(pause)
     return [rows[place] for place in range(len(wanted))]
-
-
-def _pause(tries: Tries, error: Exception, table: str) -> None:
-    if not isinstance(error, DRIVER_ERRORS):
-        raise error
-    pause = None if kind_of(error) is None else tries.pause()
-    if pause is None:
-        raise OnlineError(f"The ids of {table} can't be read: {error}") from error
-    time.sleep(pause)
 
 
 def trace(uri: str) -> list[str]:

@@ -213,6 +213,23 @@ class Vitals:
     machine_cpu: float | None = None
     throttled_cpu: float = 0.0
 
+    @classmethod
+    def merged(cls, vitals: Iterable[Vitals]) -> list[Vitals]:
+        """Put together what one worker has said of each second, some of it later; in their order."""
+        found: dict[int, Vitals] = {}
+        for each in vitals:
+            known = found.get(each.second) or cls(second=each.second)
+            found[each.second] = cls(
+                second=each.second,
+                late=max(known.late, each.late),
+                waited=known.waited + each.waited,
+                under_way=max(known.under_way, each.under_way),
+                process_cpu=max(known.process_cpu, each.process_cpu),
+                machine_cpu=each.machine_cpu if known.machine_cpu is None else known.machine_cpu,
+                throttled_cpu=max(known.throttled_cpu, each.throttled_cpu),
+            )
+        return [found[second] for second in sorted(found)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

@@ -120,7 +120,7 @@ def _worker(store: Store, folder: str, files: list[str]) -> WorkerResults:
         ready=ready,
         start=batches[0].start if batches else None,
         samples=tuple(Samples.merged(each for batch in batches for each in batch.samples)),
-        vitals=tuple(sorted((each for batch in batches for each in batch.vitals), key=lambda each: each.second)),
+        vitals=tuple(Vitals.merged(each for batch in batches for each in batch.vitals)),
         ended=ended,
     )
 

@@ -75,7 +75,7 @@ def test_a_file_is_applied_in_its_order() -> None:
 @pytest.mark.parametrize("view", registry.views(), ids=lambda view: view.name)
 def test_keyspaces_does_all_that_is_sent(view: FeatureView) -> None:
     sent = cql.sent(view, "k")
-    assert len(sent) == 13
+    assert len(sent) == 14
     assert [cql_lint.checked(statement) for statement in sent] == sent
 
 

@@ -1,0 +1,152 @@
+"""Makes a worker's calls when they are due, from threads of which one is free as long as the server keeps up.
+
+Threads, each of which sleeps until its call is due, and no event loop: a loop's timers are of milliseconds, which would
+be in the latency of every call. Measured with the server on the same two cores: at 800 calls/s p50 was 1.3 ms and p99
+5.6 ms by threads, 2.3 and 23 ms by aget; where neither kept up, threads answered 1,070 calls/s, the loop 1,230.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from feature_store.online import ReadError
+from feature_store.online.answers import Answer
+from Simulation import schedule
+from Simulation.entities import Draw
+from Simulation.plan import Plan
+from Simulation.recorder import Key, Made, Recorder, Tries
+from Simulation.recording import GET, GET_MANY
+
+FEWEST, MOST = 16, 1000  # threads
+SPARE = 1.5
+NAP = 0.25  # seconds, at most, until a thread sees that it is to stop
+NEVER = float("inf")
+
+
+class Reader(Protocol):
+    """What is called: feature_store.online.Reader."""
+
+    def get(self, entity: str) -> Answer:
+        """Read one entity."""
+        ...
+
+    def get_many(self, entities: Sequence[str]) -> list[Answer]:
+        """Read several at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One that is to be made.
+
+    Attributes:
+        due: seconds from the start of the run.
+        key: what it is counted under.
+        entities: whom it asks for.
+    """
+
+    due: float
+    key: Key
+    entities: Sequence[str]
+
+
+def callers(plan: Plan) -> int:
+    """How many calls of a worker may be under way: half as many again as at its highest rate end by the deadline."""
+    highest = max(plan.rates) / plan.workers
+    return min(MOST, max(FEWEST, math.ceil(SPARE * highest * plan.deadline)))
+
+
+def calls(plan: Plan, worker: int, draw: Draw) -> Iterator[Call]:
+    """All calls of a worker, in their order."""
+    kinds = random.Random(f"{plan.seed}:{worker}:kinds")  # noqa: S311 - no secret
+    for due, phase in schedule.due(plan, worker):
+        many = kinds.random() < plan.many
+        entities = draw(plan.many_size if many else 1)
+        yield Call(due, (int(due), phase, GET_MANY if many else GET), entities)
+
+
+class Load:
+    """The calls of a worker, made by threads of its own."""
+
+    def __init__(self, reader: Reader, wanted: Iterator[Call], recorder: Recorder, tries: Tries) -> None:
+        """Take whom to call, what with, and who counts; `tries` is the reader's observer."""
+        self._reader, self._wanted, self._recorder, self._tries = reader, wanted, recorder, tries
+        self._next = threading.Lock()
+        self._until = NEVER
+        self._threads: list[threading.Thread] = []
+        self.start = 0.0
+
+    def begin(self, start: float, threads: int) -> None:
+        """Begin with so many threads; second 0 is then, by time.monotonic."""
+        self.start = start
+        self._threads = [
+            threading.Thread(target=self._work, name=f"caller-{each}", daemon=True) for each in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def now(self) -> float:
+        """Seconds from the start of the run."""
+        return time.monotonic() - self.start
+
+    def done(self, seconds: float = 0.0) -> bool:
+        """Wait for so long until all calls have ended; whether they have."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def stop(self) -> int:
+        """Begin no more calls. Those that are due by now, and have not begun, are counted as due; how many they are."""
+        self._until = self.now()
+        waiting = 0
+        with self._next:
+            for call in self._wanted:
+                if call.due > self._until:
+                    break
+                self._recorder.offer(call.key)
+                waiting += 1
+        return waiting
+
+    def _work(self) -> None:
+        while True:
+            with self._next:
+                call = next(self._wanted, None)
+            if call is None or not self._wait(call):
+                return
+            self._make(call)
+
+    def _wait(self, call: Call) -> bool:
+        """Sleep until a call is due; whether it is to be made. It is counted as due then, and not before."""
+        waited = call.due < self.now()
+        while (left := call.due - self.now()) > 0:
+            if self._until < call.due:
+                return False
+            time.sleep(min(left, NAP))
+        self._recorder.offer(call.key)
+        if self._until < NEVER:
+            return False
+        self._recorder.begin(call.key, self.now() - call.due, waited=waited)
+        return True
+
+    def _make(self, call: Call) -> None:
+        began = self.now()
+        error: Exception | None = None
+        answers: Sequence[Answer] = ()
+        try:
+            if call.key[2] == GET_MANY:
+                answers = self._reader.get_many(call.entities)
+            else:
+                answers = (self._reader.get(call.entities[0]),)
+        except ReadError as failure:
+            answers, error = tuple(failure.answers.values()), failure
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is counted by its name, as callers would see it
+            error = failure
+        made = Made(call.due, began, self.now(), len(call.entities), answers, error, self._tries.take())
+        self._recorder.end(call.key, made)
