@@ -20,7 +20,8 @@ COLOURS = ("#3d7be0", "#23a094", "#6fa53a", "#cf9a1d", "#e2762e", "#d6453d", "#b
 OTHER = "#cf7a1d"  # of the run that is set beside this one
 WIDE, HALF = (9.0, 2.5), (4.4, 3.2)
 BESIDE = (0.085, 0.17, 0.9, 0.73)
-WITHIN = (0.15, 0.15, 0.82, 0.78)
+WITHIN = (0.15, 0.15, 0.82, 0.81)
+LEGEND_COLUMNS, LEGEND_ROW = 4, 0.055  # and the share of a picture's height that a row of it takes
 NINES = {0.0: "0", 0.9: "90", 0.99: "99", 0.999: "99.9", 0.9999: "99.99", 0.99999: "99.999", 0.999999: "99.9999"}
 MARKS = {"throttled": BAD, "worker": "#b04fc0", "late": "#cf9a1d"}
 
@@ -30,7 +31,9 @@ def curves(report: Report) -> Chart:
     shown = [curve for curve in report["curves"] if curve["shares"]]
 
     def draw(figure: Figure) -> None:
-        axes = figure.add_axes(WITHIN)
+        rows = -(-len(shown) // LEGEND_COLUMNS)
+        left, bottom, width, height = WITHIN
+        axes = figure.add_axes((left, bottom, width, height - LEGEND_ROW * rows))
         most = 1.0
         for place, curve in enumerate(shown):
             nines = [1 / (1 - share) for share in curve["shares"]]
@@ -47,7 +50,16 @@ def curves(report: Report) -> Chart:
         axes.set_xlabel("percentile")
         axes.set_ylabel("ms")
         _plain(axes)
-        axes.legend(frameon=False, loc="upper left", fontsize=7, labelcolor=TEXT)
+        # Above the lines, which may be anywhere below.
+        axes.legend(
+            frameon=False,
+            ncols=LEGEND_COLUMNS,
+            fontsize=7,
+            labelcolor=TEXT,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            borderaxespad=0.2,
+        )
 
     said = [f"{phase['title']}: p99 {_ms(phase['calls']['all']['latency_ms']['p99'])}" for phase in report["phases"]]
     return _chart("Latency by percentile (dotted: the objective's p99)", "; ".join(said), HALF, draw)
@@ -196,8 +208,8 @@ def _mark(axes: Axes, report: Report) -> None:
 def _plain(axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter  # noqa: PLC0415 - as in pictures
 
-    if axes.get_yscale() == "log":  # 0.5 and 20, and no powers of ten
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if axes.get_yscale() in ("log", "symlog"):  # 0.5 and 20, and no powers of ten
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=2, pad=2)
 

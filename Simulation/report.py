@@ -170,7 +170,7 @@ def _events(results: Results, phases: Sequence[Of], limit: Throttling) -> list[F
     """What to mark on the timeline, in its order."""
     found = []
     if limit.first is not None:
-        found.append({"second": limit.first, "kind": "throttled", "says": "tries refused"})
+        found.append({"second": limit.first, "kind": "throttled", "says": "throttling begins"})
     for number, worker in sorted(results.workers.items()):
         if worker.ended is None or worker.ended.state != DONE:
             last = max((each.second for each in worker.samples), default=0)

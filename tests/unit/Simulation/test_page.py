@@ -59,7 +59,7 @@ def test_a_picture_is_told_in_words(told: dict[str, Any]) -> None:
 def test_what_is_drawn_is_text(told: dict[str, Any]) -> None:
     """The reader's own font, and found by those who search the page."""
     html = page(told)
-    for said in ("tries refused", "worker 1 lost", "workers late", "99.9"):
+    for said in ("throttling begins", "worker 1 lost", "workers late", "99.9"):
         assert re.search(rf"<text [^>]*>{re.escape(said)}</text>", html), said
 
 
