@@ -58,14 +58,15 @@ class TestRuns:
     ) -> None:
         before = simulation.table.counted()
         capacity.set(rcu=100)
-        ended = simulation.start("--rates 50,200 --seconds 4 --arrivals constant --deadline 0.5 --ids zipf:1.1").end()
+        ended = simulation.start("--rates 50,200 --seconds 3 --arrivals constant --deadline 0.5 --ids zipf:1.1").end()
         assert ended.status == 0, ended.log
         first, second = ([each for each in simulation.results().samples() if each.phase == phase] for phase in (0, 1))
         assert not any(each.throttled or each.failed for each in first)
         assert {kind for each in second for kind in each.errors} == {"ThrottledError"}
         throttled = sum(each.throttled for each in second)
         assert throttled > sum(each.failed for each in second)  # some were answered all the same
-        assert simulation.table.counted()[1] - before[1] >= throttled
+        # The last try of a call may have had no time left: it counts as what those before it were.
+        assert simulation.table.counted()[1] - before[1] == pytest.approx(throttled, rel=0.1)
 
     def test_a_task_that_is_stopped_writes_what_it_has(self, simulation: Simulation) -> None:
         worker = simulation.start("--rates 50 --seconds 600")
@@ -161,8 +162,10 @@ def test_a_stall_is_seen_by_an_open_loop_and_hidden_by_a_closed_one(simulation: 
     assert latencies.quantile(0.5) < 0.1
     assert 0.8 < latencies.quantile(0.99) < 1.1
     assert 0.95 < latencies.quantile(0.999) < 1.3
-    assert quantile(closed, 0.999) < 0.2
+    assert quantile(closed, 0.99) < 0.2
+    assert quantile(closed, 0.999) < 0.8
     assert max(closed) > 0.8  # it was there
+    assert sum(took > 0.5 for took in closed) / len(closed) < 0.005
 
 
 def quantile(values: list[float], share: float) -> float:
