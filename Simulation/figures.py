@@ -21,6 +21,7 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 POINTS = 600
 CURVE_POINTS_A_NINE = 8  # of a curve of percentiles, for each further nine
 THROTTLE = "ThrottledError"
+UNWRITTEN = 10  # seconds that a lost worker may have made calls in after its last samples: it writes every five
 Figures = dict[str, Any]
 
 
@@ -33,12 +34,14 @@ class Of:
         seconds: of it that were run.
         samples: of its calls, those of all workers together.
         late: what says that a worker was too slow in it, a sentence each; none if they kept up.
+        uncounted: seconds of the run of which a worker that was lost has taken with it what was answered.
     """
 
     phase: Phase
     seconds: int
     samples: Sequence[Samples]
     late: Sequence[str]
+    uncounted: frozenset[int] = frozenset()
 
     @property
     def title(self) -> str:
@@ -92,7 +95,8 @@ class Of:
         seconds = by_second(self.samples)
         every = range(self.phase.begins, self.phase.begins + self.seconds)
         offered = sum(each.offered for each in self.samples) / self.seconds
-        return Asked(self.phase.mean, offered, [_second(at, seconds.get(at, [])) for at in every], not self.late)
+        told = [_second(at, seconds.get(at, []), counted=at not in self.uncounted) for at in every]
+        return Asked(self.phase.mean, offered, told, not self.late)
 
     def _calls(self, samples: Sequence[Samples]) -> Figures:
         offered, sent, answered, missing, stale, entities = (
@@ -134,8 +138,19 @@ def phases(results: Results) -> list[Of]:
         of = [each for each in samples if each.phase == phase.number]
         if of:
             seconds = phase.seconds if whole else min(phase.seconds, last + 1 - phase.begins)
-            found.append(Of(phase, seconds, of, _late(results, phase)))
+            found.append(Of(phase, seconds, of, _late(results, phase), _uncounted(results)))
     return found
+
+
+def _uncounted(results: Results) -> frozenset[int]:
+    """The seconds around a worker's last samples, if it was lost: it took capacity in them, and has not written it."""
+    before = math.ceil(results.plan.deadline) + 1
+    last = [
+        max((each.second for each in worker.samples), default=0)
+        for worker in results.workers.values()
+        if worker.ended is None
+    ]
+    return frozenset(second for at in last for second in range(at - before, at + UNWRITTEN))
 
 
 def _late(results: Results, phase: Phase) -> list[str]:
@@ -224,13 +239,15 @@ def counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _second(at: int, samples: Sequence[Samples]) -> Second:
+def _second(at: int, samples: Sequence[Samples], *, counted: bool) -> Second:
+    ended = sum(each.answered + each.failed for each in samples)
+    otherwise = sum(each.failed - each.errors.get(THROTTLE, 0) for each in samples)
     return Second(
         second=at,
         units=sum(each.read_units for each in samples),
         throttled=sum(each.throttled for each in samples),
-        ended=sum(each.answered + each.failed for each in samples),
-        otherwise=sum(each.failed - each.errors.get(THROTTLE, 0) for each in samples),
+        ended=ended,
+        otherwise=otherwise if counted else ended + 1,  # as many as leave it out
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from feature_store import layout
-from Simulation import report
+from Simulation import figures, report
 from Simulation.objective import Objective
 from Simulation.recording import Ended, Latencies, Ready
 from Simulation.results import ENDED, PLAN
@@ -128,6 +128,14 @@ def test_a_worker_that_has_not_come_or_was_stopped(store: Folder) -> None:
         "Worker 1 has not come.",
         "Worker 0 has stopped: It was stopped after 6 s of 16. (its last samples are of second 5)",
     ]
+
+
+def test_seconds_that_a_lost_worker_has_taken_with_it_say_nothing_of_the_table(store: Folder) -> None:
+    third = figures.phases(report.Results.load(store, "worse"))[2].asked()
+    left_out = [each.second for each in third.seconds if each.otherwise > each.ended]
+    assert left_out == list(range(39 - 2, 48))
+    whole = figures.phases(report.Results.load(store, "evening"))[2].asked()
+    assert [each.second for each in whole.seconds if each.otherwise] == []
 
 
 def test_a_phase_that_was_cut_short_is_counted_over_what_was_run(store: Folder) -> None:
