@@ -15,6 +15,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from feature_store import layout
+
 # A worker that can't write says so soon, and does not hang: three tries, and a minute for all of them at most.
 CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -109,7 +111,8 @@ class Bucket:
     def now(self) -> float:
         """The bucket's time: what an answer of it is dated."""
         with self._explained("listed"):
-            answer = self._client.list_objects_v2(Bucket=self.name, MaxKeys=1)
+            # Of the one folder that a worker's role lets it list.
+            answer = self._client.list_objects_v2(Bucket=self.name, Prefix=f"{layout.SIMULATIONS}/", MaxKeys=1)
         date = parsedate_to_datetime(str(answer["ResponseMetadata"]["HTTPHeaders"]["date"]))
         return date.timestamp() + 0.5  # it has no fractions: that is in the middle
 
