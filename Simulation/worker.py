@@ -118,8 +118,8 @@ def run(share: Share) -> dict[str, Any]:
             region=endpoint.region,
         )
         log.info("%d ids of %s.%s at %s.", len(ids), plan.keyspace, plan.view, endpoint)
-        barrier.come(share.store, ready)
         with _ended(share):
+            barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
             recorder = Recorder(units)
             wanted = load.calls(plan, share.worker, entities.drawer(plan, share.worker, ids))
@@ -160,11 +160,13 @@ def _ended(share: Share) -> Iterator[None]:
     """Write that the worker has failed, or was stopped, and why: the others need not wait for it."""
     try:
         yield
+    except UsedError:  # what is there is another run's
+        raise
     except BaseException as error:
         state = STOPPED if isinstance(error, Stopped) else FAILED
         why = _sentence(error) if isinstance(error, Exception) else "It was stopped before the run began."
         try:
-            share.store.write(share.folder + ENDED, Ended(state, why).encode())
+            share.store.write(share.folder + ENDED, Ended(state, why).encode(), new=True)
         except StoreError as failure:
             log.warning("%s", failure)  # beside what has gone wrong before, which is raised
         raise

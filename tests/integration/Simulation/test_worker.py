@@ -82,6 +82,14 @@ class TestRuns:
         assert results.workers[0].ended == Ended("stopped", ended.summary["error"])
         assert sum(each.answered for each in results.samples()) == ended.summary["answered"] > 100
 
+    def test_a_task_that_is_stopped_while_it_waits_for_the_others(self, simulation: Simulation) -> None:
+        worker = simulation.start("--rates 50 --seconds 600", workers=2)
+        simulation.until(lambda keys: any("plan.json" in key for key in keys))
+        worker.process.send_signal(signal.SIGTERM)
+        ended = worker.end(10)
+        assert (ended.status, ended.summary["state"]) == (1, "stopped")
+        assert simulation.results().workers[0].ended == Ended("stopped", "It was stopped before the run began.")
+
 
 class TestCanNot:
     """It ends with 1 and one sentence, soon; and what is secret is in nothing that it says (Worker.end looks)."""
