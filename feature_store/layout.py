@@ -20,6 +20,7 @@ CERTIFICATES = "sync_certificates"  # and which days are online, and proven to b
 OWN = (METRICS, VERDICTS, CERTIFICATES)
 VIEW_METRICS = f"metrics/{VIEW}.json"  # of each view, what the page in Airflow shows: see metrics.py
 RELEASES = "releases"  # a folder for each release of the code, named after its content
+SIMULATIONS = "simulation_results"  # a folder for each simulation: its workers' samples, and the report of them
 AUTHORITIES = "certs/"  # in it, PEM files of the certificate authorities that the online store is trusted by
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
@@ -30,6 +31,26 @@ LAST_DAY = "last-day"  # metadata of a landed object: the newest day in it, YYYY
 def features(view: FeatureView) -> str:
     """Name the key of a view's Delta table."""
     return FEATURES.replace(VIEW, view.name)
+
+
+def simulation(name: str) -> str:
+    """Name the folder of a simulation."""
+    return f"{SIMULATIONS}/{name}/"
+
+
+def simulation_workers(name: str) -> str:
+    """Name the folder that has one for each worker of a simulation."""
+    return f"{simulation(name)}workers/"
+
+
+def simulation_worker(name: str, worker: int) -> str:
+    """Name the folder of a worker, by its number from 0."""
+    return f"{simulation_workers(name)}{worker:02}/"
+
+
+def simulation_report(name: str, suffix: str) -> str:
+    """Name the report of a simulation as `json` or as `html`."""
+    return f"{simulation(name)}report.{suffix}"
 
 
 def beside(features: str, table: str) -> str:
