@@ -34,7 +34,7 @@ def simulation_params() -> dict[str, Param]:
     """Make the params of the DAG of simulations."""
     views = [view.name for view in registry.views()]
     bounds: dict[str, Any] = {"minimum": 0, "maximum": 1}
-    name = {"type": ["null", "string"], "pattern": rf"^{NAMES}$"}
+    name: dict[str, Any] = {"type": ["null", "string"], "pattern": rf"^{NAMES}$"}
     return {
         "rates": Param(
             "50,100,200",
@@ -59,8 +59,8 @@ def simulation_params() -> dict[str, Param]:
             type="string",
             enum=list(SHAPES),
             title="Shape",
-            description="steps: each rate at once; ramp: evenly from one to the next; spike: the first rate, and each of "
-            "the others suddenly between",
+            description="steps: each rate at once; ramp: evenly from one to the next; spike: the first rate, and each "
+            "of the others suddenly between",
         ),
         "many": Param(0.0, type="number", **bounds, title="Share of get_many", description="Of all calls, 0 to 1"),
         "many_size": Param(
@@ -71,8 +71,8 @@ def simulation_params() -> dict[str, Param]:
             type="string",
             pattern=rf"^(uniform|zipf:{NUMBER}|trace:s3://[a-z0-9.-]+/[^\s]+)$",
             title="Entities",
-            description="Who is asked for: uniform, zipf:1.1 (few of them often), or trace:s3://BUCKET/KEY (one id a line; "
-            f"the task may read below {layout.SIMULATIONS}/ of the feature store's bucket)",
+            description="Who is asked for: uniform, zipf:1.1 (few of them often), or trace:s3://BUCKET/KEY (one id a "
+            f"line; the task may read below {layout.SIMULATIONS}/ of the feature store's bucket)",
         ),
         "view": Param(views[0], type="string", enum=views, title="View", description="Whose features are read"),
         "name": Param(
@@ -91,7 +91,11 @@ def simulation_params() -> dict[str, Param]:
             description="Milliseconds that 99 % of the calls may take at the highest rate that the report names",
         ),
         "errors": Param(
-            0.0001, type="number", **bounds, title="Objective: errors", description="The share of calls that may fail there"
+            0.0001,
+            type="number",
+            **bounds,
+            title="Objective: errors",
+            description="The share of calls that may fail there",
         ),
         "capacity": Param(
             None,
@@ -170,8 +174,8 @@ def check(params: Mapping[str, Any], slots: int | None) -> None:
         )
     if slots is not None and params["workers"] > slots:
         raise PlanRejected(
-            f"Airflow runs {slots} tasks at a time here (core.parallelism), so {params['workers']} workers would wait for "
-            f"each other in vain. Next: ask for {slots} workers at most, or let tasks wait in the triggerer "
+            f"Airflow runs {slots} tasks at a time here (core.parallelism), so {params['workers']} workers would wait "
+            f"for each other in vain. Next: ask for {slots} workers at most, or let tasks wait in the triggerer "
             "(operators.default_deferrable)."
         )
 

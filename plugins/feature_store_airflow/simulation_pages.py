@@ -14,8 +14,8 @@ from feature_store_airflow.responses import HEADERS, html
 from feature_store_airflow.simulation import NAME, NAMES, RECORD
 
 NOTHING = (
-    "The task report writes it when the workers have ended. Next: see whether that task has run, and its log; trigger the "
-    "simulation again if it is to be done again."
+    "The task report writes it when the workers have ended. Next: see whether that task has run, and its log; trigger "
+    "the simulation again if it is to be done again."
 )
 
 
@@ -27,8 +27,8 @@ def show_simulation(dag_id: str, run_id: str) -> Response:
     recorded = bucket.text(f"{folder}/{RECORD}.json")
     if recorded is None:
         raise NothingThereError(
-            f"Run {run_id} of {dag_id} has begun no simulation. Next: see its task choose_name; runs of other DAGs have "
-            "none."
+            f"Run {run_id} of {dag_id} has begun no simulation. Next: see its task choose_name; runs of other DAGs "
+            "have none."
         )
     return _shown(bucket, str(json.loads(recorded)[NAME]))
 

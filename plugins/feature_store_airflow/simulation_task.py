@@ -1,4 +1,4 @@
-"""A command of the simulation, run as a task of ECS on Fargate: the provider's operator, with this project's failures."""
+"""A command of the simulation, run as a task of ECS on Fargate: the provider's operator, with our own failures."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         self.waiter_max_attempts = math.ceil(within.total_seconds() / self.waiter_delay)
         self.wait_for_completion = not self.defers
         try:
-            last: str | None = super().execute(context)
+            last: str | None = super().execute(context)  # type: ignore[no-untyped-call] # the provider's
         except EcsOperatorError as error:
             raise SimulationFailed(
                 f"ECS started no task: {error}\nNext: see what it lacks (capacity of Fargate, the cluster and the task "
@@ -110,7 +110,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         hook = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
         return self.defer(
             trigger=TaskTrigger(
-                cluster=self.cluster, task_arn=self.arn, poll_seconds=float(self.waiter_delay), hook=hook
+                cluster=self.cluster, task_arn=f"{self.arn}", poll_seconds=float(self.waiter_delay), hook=hook
             ),
             method_name="resume",
             kwargs={"arn": self.arn},
@@ -143,7 +143,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
             raise SimulationFailed(f"{self._how_it_ended()}\nNext: {self._next()}") from error
 
     def _how_it_ended(self) -> str:
-        (task,) = self.client.describe_tasks(cluster=self.cluster, tasks=[self.arn])["tasks"] or [{}]
+        (task,) = self._ecs.describe_tasks(cluster=self.cluster, tasks=[self.arn])["tasks"] or [{}]
         said = f"The task {self._get_ecs_task_id(self.arn)} of ECS"
         if task.get("stopCode") == "TaskFailedToStart":
             return f"{said} did not start: {task.get('stoppedReason', '')}"
@@ -152,13 +152,17 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         lines = "\n".join(self._last_lines())
         return f"{said} ended with {code} ({task.get('stoppedReason', 'it is not there any more')}).\n{lines}".rstrip()
 
+    @property
+    def _ecs(self) -> Any:  # noqa: ANN401 - declared by the provider as a function
+        return self.client
+
     def _last_lines(self) -> list[str]:
         return self._get_task_log_fetcher().get_last_log_messages(self.number_logs_exception)
 
     def _show_log(self) -> list[str]:
         """Write the log of the task of ECS into that of this task, and return its lines."""
         hook = AwsLogsHook(aws_conn_id=self.aws_conn_id, region_name=self.awslogs_region)
-        events = hook.get_log_events(self.awslogs_group, self._get_logs_stream_name())
+        events = hook.get_log_events(f"{self.awslogs_group}", self._get_logs_stream_name())
         lines = [event["message"] for event in events]
         for line in lines:
             self.log.info("%s", line)
@@ -166,15 +170,16 @@ class SimulationTaskOperator(EcsRunTaskOperator):
 
     def _too_long(self, within: timedelta | None) -> SimulationFailed:
         """Stop a task that is not over when it should be; what to raise."""
-        self.client.stop_task(cluster=self.cluster, task=self.arn, reason="It took longer than its plan")
+        self._ecs.stop_task(cluster=self.cluster, task=self.arn, reason="It took longer than its plan")
         took = f"within {within}" if within else "in time"
         return SimulationFailed(
-            f"The task {self._get_ecs_task_id(self.arn)} of ECS did not end {took}, and was stopped.\nNext: {self._next()}"
+            f"The task {self._get_ecs_task_id(self.arn)} of ECS did not end {took}, and was stopped.\n"
+            f"Next: {self._next()}"
         )
 
     @staticmethod
     def _next() -> str:
         return (
-            "see the log of this task; the report names what is missing. Then trigger the simulation again: a task of it "
-            "that is cleared alone finds its name used."
+            "see the log of this task; the report names what is missing. Then trigger the simulation again: a task of "
+            "it that is cleared alone finds its name used."
         )

@@ -169,7 +169,7 @@ class StepTrigger(AwsTrigger):
 class TaskTrigger(AwsTrigger):
     """Wait for the end of a task of ECS; stop it if its task in Airflow is killed meanwhile."""
 
-    hook_class = EcsHook
+    hook_class = EcsHook  # type: ignore[assignment] # declared as generic, and is one of them
 
     def __init__(self, *, cluster: str, task_arn: str, **more: Any) -> None:  # noqa: ANN401 - as AwsTrigger
         """Take the task."""

@@ -2,7 +2,7 @@
 
 moto (5.2.5) keeps the books (cluster, task definitions, tasks) and speaks the protocol; as with its EMR, three of its
 classes are replaced by subclasses, and no function of it is patched. What is here is imported when someone first asks
-for it (server.py): moto's ECS and logs take a second of a processor to import, which a stack without a simulation saves.
+for it (server.py): moto's ECS and logs take a second of a processor to import, which is for those who simulate.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class LocalEcs:
     def launch(self, task: LocalTask, container: Mapping[str, Any], override: Mapping[str, Any]) -> None:
         """Run a task that moto has made, of its container definition and the override of it."""
         put = _log_of(container, task.id)
-        runner = TaskRunner(self.stack, task.id, Container.of(container, override), task.life, fetch_secret, put)
+        what = Container.of(container, override)
+        runner = TaskRunner(self.stack, task.id, what, task.life, fetch=fetch_secret, put=put)
         with self._lock:
             self._runners[task.id] = runner
         runner.start()
@@ -107,12 +108,16 @@ class LocalTask(models.Task):
     """A task; its runner moves its state."""
 
     def __init__(
-        self, cluster: models.Cluster, task_definition: models.TaskDefinition, *more: Any, **named: Any
-    ) -> None:  # noqa: ANN401 - moto's many
+        self,
+        cluster: models.Cluster,
+        task_definition: models.TaskDefinition,
+        *more: Any,
+        **named: Any,  # noqa: ANN401 - moto's many
+    ) -> None:
         """Make a task that is PROVISIONING."""
         self.life = Life()
         super().__init__(cluster, task_definition, *more, **named)
-        container = LocalContainer(task_definition, self.life)
+        container = LocalContainer(task_definition, self.life)  # type: ignore[abstract] # so is moto's own
         container.task_arn = self.task_arn
         self.containers = [container]
         self.cpu, self.memory = task_definition.cpu, task_definition.memory
@@ -128,7 +133,7 @@ class LocalTask(models.Task):
         return self.life.times[name]
 
     @property
-    def last_status(self) -> str:
+    def last_status(self) -> str:  # type: ignore[override] # nobody sets it but the runner
         """Where in its life it is."""
         return self.life.last_status
 
@@ -142,7 +147,7 @@ class LocalTask(models.Task):
         """Nothing: moto sets what it begins with."""
 
     @property
-    def stopped_reason(self) -> str | None:
+    def stopped_reason(self) -> str | None:  # type: ignore[override] # no empty text while it runs
         """Why it ended."""
         return self.life.stopped_reason or None
 
@@ -167,7 +172,7 @@ class LocalBackend(models.EC2ContainerServiceBackend):
 
     def find_task(self, cluster: str, task: str) -> LocalTask | None:
         """Find a task by its ARN or its id; None if the cluster has none such."""
-        tasks: Mapping[str, LocalTask] = self.tasks.get(self._get_cluster(cluster).name, {})
+        tasks: Mapping[str, Any] = self.tasks.get(self._get_cluster(cluster).name, {})
         return next((each for each in tasks.values() if task in (each.id, each.task_arn)), None)
 
 
@@ -199,7 +204,7 @@ class LocalResponse(EC2ContainerServiceResponse):
         if len(definition_of.container_definitions) != 1:
             raise _refusal("a task of several containers")
         container = definition_of.container_definitions[0]
-        override = _override(request.get("overrides", {}), container["name"])
+        override = _override(request.get("overrides", {}), str(container["name"]))
         if not (override.get("command") or container.get("command")):
             raise InvalidParameterException("The container has no command, and its image is not looked at.")
         answer: ActionResult = super().run_task()

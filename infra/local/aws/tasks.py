@@ -78,12 +78,13 @@ class Container:
 class TaskRunner:
     """Runs one task in a thread; the API asks for its end from another."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each from another place
         self,
         stack: Stack,
         task_id: str,
         container: Container,
         life: Life,
+        *,
         fetch: Callable[[str], str],
         put: Put | None,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The DAG of simulations: how it hangs together, what it takes at the trigger, and what it has ECS run, word for word."""
+"""The DAG of simulations: how it hangs together, what it takes, and what ECS is to run, word for word."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).parent / "golden_simulation"
 DAG_ID = "feature_store_simulation"
 ALL = {
-    "name": "load", "against": "before", "capacity": 500, "ids": "zipf:1.1", "many": 0.25, "shape": "ramp", "workers": 4,
+    "name": "load", "against": "before", "capacity": 500, "ids": "zipf:1.1", "many": 0.25, "shape": "ramp",
+    "workers": 4,
 }  # fmt: skip
 CASES = {"run_worker": {}, "report": {}, "run_worker_all": ALL, "report_all": ALL}
 HEADINGS = (
@@ -53,7 +54,7 @@ def render(dag: Any, context_of: Any) -> Any:
         ready = task.prepare_for_execution()
         context = context_of(dag.get_task(task_id))
         context["ti"].map_index = map_index if task_id == "run_worker" else -1
-        context["params"] = {**{name: each for name, each in dag.params.dump().items()}, **params}
+        context["params"] = {**dag.params.dump(), **params}
         ready.render_template_fields(context)
         return ready
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from airflow.sdk import DAG
@@ -103,7 +103,7 @@ class TestVerdict:
         monkeypatch.setattr(simulation, "get_current_context", lambda: {"ti": ti})
         return judge_simulation()
 
-    DONE = {"choose_name": "success", "run_worker_0": "success", "run_worker_1": "success", "report": "success"}
+    DONE: ClassVar = dict.fromkeys(("choose_name", "run_worker_0", "run_worker_1", "report"), "success")
 
     def test_of_a_good_run_names_it(self, monkeypatch, context_of) -> None:
         said = self.judge(monkeypatch, context_of, {**self.DONE, "verdict": "running"})
@@ -173,6 +173,6 @@ class TestPages:
         got = client().get(self.RUN)
         assert (got.status_code, "The simulation load has no report." in got.text) == (404, True)
 
-    @pytest.mark.parametrize("name", ["..", "%2e%2e", "Load", "a" * 101])
+    @pytest.mark.parametrize("name", ["Load", "-a", "a" * 101])
     def test_take_names_only(self, client, s3, name) -> None:
         assert client().get(f"/feature-store/simulations/{name}").status_code == 404
