@@ -123,7 +123,7 @@ lock: setup ## resolve the dependencies anew into requirements.lock, those of no
 	@.venv/bin/uv pip compile --quiet --group node --constraint requirements.lock $(NODE) --only-binary :all: \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
 	@.venv/bin/uv pip compile --quiet --group simulation --constraint requirements.lock --python-version 3.11 \
-		--python-platform aarch64-manylinux_2_34 --only-binary :all: --generate-hashes --no-emit-index-url --no-annotate \
+		--python-platform x86_64-manylinux_2_34 --only-binary :all: --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --upgrade --output-file Simulation/requirements.lock
 
 lock-mwaa: setup ## resolve what Airflow needs on Amazon MWAA anew (CONSTRAINTS=the constraints file of its Airflow)

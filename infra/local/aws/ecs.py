@@ -111,8 +111,8 @@ class LocalTask(models.Task):
         self,
         cluster: models.Cluster,
         task_definition: models.TaskDefinition,
-        *more: Any,
-        **named: Any,  # noqa: ANN401 - moto's many
+        *more: Any,  # noqa: ANN401 - moto's many
+        **named: Any,  # noqa: ANN401 - as those
     ) -> None:
         """Make a task that is PROVISIONING."""
         self.life = Life()
@@ -132,8 +132,8 @@ class LocalTask(models.Task):
             raise AttributeError(name)
         return self.life.times[name]
 
-    @property
-    def last_status(self) -> str:  # type: ignore[override] # nobody sets it but the runner
+    @property  # type: ignore[misc] # nobody sets it but the runner
+    def last_status(self) -> str:
         """Where in its life it is."""
         return self.life.last_status
 
@@ -146,8 +146,8 @@ class LocalTask(models.Task):
     def desired_status(self, _: str) -> None:
         """Nothing: moto sets what it begins with."""
 
-    @property
-    def stopped_reason(self) -> str | None:  # type: ignore[override] # no empty text while it runs
+    @property  # type: ignore[override] # no empty text while it runs
+    def stopped_reason(self) -> str | None:
         """Why it ended."""
         return self.life.stopped_reason or None
 
