@@ -104,6 +104,8 @@ class SimulationTaskOperator(EcsRunTaskOperator):
                 "definition of the Variable feature_store), then trigger the simulation again."
             ) from error
         except WaiterError as error:
+            if self.task_log_fetcher:
+                self.task_log_fetcher.join()  # the provider has told it to stop, and does not wait for it
             raise self._too_long(within) from error
         if not self.defers:
             return last
