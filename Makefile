@@ -113,7 +113,7 @@ format: setup ## rewrite the code in the project's format
 # What a node of EMR is: the versions are the same for each architecture, a test says so.
 NODE := --python-version 3.11 --python-platform aarch64-manylinux_2_34
 
-lock: setup ## resolve the dependencies anew into requirements.lock, those of nodes, checkov and Feast into their own
+lock: setup ## resolve the dependencies anew into requirements.lock, those of nodes, simulation, checkov, Feast too
 	@.venv/bin/uv pip compile --quiet pyproject.toml --group local --group dev --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file requirements.lock
 	@.venv/bin/uv pip compile --quiet infra/aws/checkov.in --python-version 3.11 --generate-hashes \
@@ -122,6 +122,9 @@ lock: setup ## resolve the dependencies anew into requirements.lock, those of no
 		--no-emit-index-url --no-annotate --no-header --upgrade --output-file benchmarks/feast.lock
 	@.venv/bin/uv pip compile --quiet --group node --constraint requirements.lock $(NODE) --only-binary :all: \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --output-file EMR/requirements.lock
+	@.venv/bin/uv pip compile --quiet --group simulation --constraint requirements.lock --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_34 --only-binary :all: --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --upgrade --output-file Simulation/requirements.lock
 
 lock-mwaa: setup ## resolve what Airflow needs on Amazon MWAA anew (CONSTRAINTS=the constraints file of its Airflow)
 	@for part in requirements tests; do \

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DAGS = ("feature_store_daily", "feature_store_backfill", "feature_store_sweeper")
+DAGS = ("feature_store_daily", "feature_store_backfill", "feature_store_sweeper", "feature_store_simulation")
 VARIABLE = "feature_store"  # a JSON object
 POOL = "feature_store_lake"
 POOL_SLOTS = 1

@@ -196,6 +196,13 @@ class Upload:
 def variable(settings: Settings, outputs: Mapping[str, str], digest: str) -> dict[str, object]:
     """The Airflow Variable that the DAGs read, by the outputs of the stacks; `digest` names the release."""
     subnets, machines = outputs["SubnetIds"].split(","), settings.cluster or Cluster()
+    simulation = {
+        "cluster": outputs["SimulationClusterName"],
+        "task_definition": outputs["SimulationTaskFamily"],
+        "log_group": outputs["SimulationLogGroupName"],
+        "subnet_ids": subnets,
+        "security_group": outputs["ReaderSecurityGroupId"],
+    }
     return {
         "bucket": outputs["BucketName"],
         "region": settings.region,
@@ -220,6 +227,7 @@ def variable(settings: Settings, outputs: Mapping[str, str], digest: str) -> dic
         "security_configuration": outputs["SecurityConfigurationName"],
         "job_flow_role": outputs["JobFlowRoleName"],
         "service_role": outputs["ServiceRoleName"],
+        "simulation": simulation,
         "poll_seconds": POLL_SECONDS,
     }
 

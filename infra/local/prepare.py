@@ -94,7 +94,9 @@ def _make_bucket(s3: S3Client) -> None:
 
 
 def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
-    subnets = boto3.client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    ec2 = boto3.client("ec2")
+    subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"]
     return {
         "bucket": BUCKET,
         "region": REGION,
@@ -109,6 +111,14 @@ def _dag_settings(stack: Stack, release_uri: str) -> dict[str, object]:
         "subnet_id": subnets[0]["SubnetId"],
         "job_flow_role": "feature-store-emr-node",
         "service_role": "feature-store-emr",
+        # As the local AWS has them of the template of the stack simulation.
+        "simulation": {
+            "cluster": "feature-store-simulation",
+            "task_definition": "feature-store-simulation",
+            "log_group": "/feature-store/simulation",
+            "subnet_ids": [subnet["SubnetId"] for subnet in subnets[:2]],
+            "security_group": groups[0]["GroupId"],
+        },
         # EMR on AWS is polled every half minute; a local answer costs nothing.
         "poll_seconds": 1,
     }

@@ -84,6 +84,10 @@ class WatchFailed(AirflowException):
     """Airflow's triggerer could not look at what a deferred task waits for."""
 
 
+class SimulationFailed(FeatureStoreFailure):
+    """A task of a simulation did not start, did not end in time, or its command failed."""
+
+
 class RunIncomplete(FeatureStoreFailure):
     """A task of the run did not do its work."""
 

@@ -30,6 +30,17 @@ class ValidationReportLink(BaseOperatorLink):
 
 
 @attrs.define()
+class SimulationReportLink(BaseOperatorLink):
+    """One click from a task of a simulation to the report of its run."""
+
+    name = "Simulation report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - the interface
+        """Return the page of the report."""
+        return _page(_path("simulations", ti_key.dag_id, ti_key.run_id))
+
+
+@attrs.define()
 class StepStderrLink(BaseOperatorLink):
     """One click from a task to what its step has written to stderr: the JVM's log."""
 

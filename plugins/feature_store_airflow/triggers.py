@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.ecs import EcsHook
 from airflow.providers.amazon.aws.hooks.emr import EmrHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.configuration import conf
@@ -109,6 +110,16 @@ class AwsTrigger(BaseTrigger):
                 unanswered = 0
             await asyncio.sleep(self._pause(unanswered))
 
+    def _is_deferred(self) -> bool:
+        # Only a process that runs tasks or triggers can ask, and has this imported.
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
+
+        ti: Any = self.task_instance
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        return "deferred" in states.get(ti.run_id, {}).values()
+
     def _pause(self, unanswered: int) -> float:
         """Return the seconds until the next look: the setting, doubled for each look in turn that had no answer."""
         # The exponent has a limit, as a float has.
@@ -154,15 +165,35 @@ class StepTrigger(AwsTrigger):
         self.log.info("The task was killed: cancelling step %s of %s.", self.step_id, self.cluster_id)
         await asyncio.to_thread(lambda: cancel_step(emr_client(self.hook), self.cluster_id, self.step_id))
 
-    def _is_deferred(self) -> bool:
-        # Only a process that runs tasks or triggers can ask, and has this imported.
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
 
-        ti: Any = self.task_instance
-        states = RuntimeTaskInstance.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+class TaskTrigger(AwsTrigger):
+    """Wait for the end of a task of ECS; stop it if its task in Airflow is killed meanwhile."""
+
+    hook_class = EcsHook  # type: ignore[assignment] # declared as generic, and is one of them
+
+    def __init__(self, *, cluster: str, task_arn: str, **more: Any) -> None:  # noqa: ANN401 - as AwsTrigger
+        """Take the task."""
+        super().__init__(cluster=cluster, task_arn=task_arn, **more)
+        self.cluster, self.task_arn = cluster, task_arn
+        self._shown = ""
+
+    def look(self) -> str | None:
+        """Return the state of a task that has ended, or that ECS does not know any more."""
+        found = self.hook.conn.describe_tasks(cluster=self.cluster, tasks=[self.task_arn])["tasks"]
+        status: str = found[0]["lastStatus"] if found else "MISSING"
+        if status != self._shown:
+            self._shown = status
+            self.log.info("Task %s: %s", self.task_arn, status)
+        return status if status in ("STOPPED", "MISSING") else None
+
+    async def on_kill(self) -> None:
+        """Stop the task, as StepTrigger cancels its step; one that is missed here ends by itself, with its plan."""
+        if await asyncio.to_thread(self._is_deferred):
+            return
+        self.log.info("The task was killed: stopping %s.", self.task_arn)
+        await asyncio.to_thread(
+            lambda: self.hook.conn.stop_task(cluster=self.cluster, task=self.task_arn, reason="Its task was killed")
         )
-        return "deferred" in states.get(ti.run_id, {}).values()
 
 
 class ClusterTrigger(AwsTrigger):

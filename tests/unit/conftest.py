@@ -39,6 +39,13 @@ SETTINGS = {
     "subnet_id": "subnet-0123",
     "job_flow_role": "feature-store-emr-node",
     "service_role": "feature-store-emr",
+    "simulation": {
+        "cluster": "feature-store-simulation",
+        "task_definition": "feature-store-simulation",
+        "log_group": "/feature-store/simulation",
+        "subnet_ids": ["subnet-0123", "subnet-4567"],
+        "security_group": "sg-0123",
+    },
     "poll_seconds": 0,
 }
 FEATURIZED = {
@@ -91,6 +98,7 @@ def run_context(task: Any, **settings: Any) -> dict[str, Any]:
     ti.xcoms["create_cluster", "return_value"] = "j-1"
     ti.xcoms["wait_for_cluster", "return_value"] = "j-1"
     ti.xcoms["featurize", "return_value"] = FEATURIZED
+    ti.xcoms["choose_name", "name"] = "load"
     if task.get_closest_mapped_task_group():  # one chunk of days
         ti.map_index = 0
         ti.xcoms["choose_days", "return_value"] = [{"start": PLAN["start"], "end": PLAN["end"], "days": 2}]

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 
+from infra.local.aws import tasks
 from infra.local.aws.node import remove_leftovers
 from infra.local.aws.server import LocalAws
 from infra.local.settings import Stack, StackError
@@ -28,6 +29,8 @@ def main() -> int:
         aws = LocalAws(stack)  # it takes the port: from here on this stack's folder is ours alone
         for cluster_id in remove_leftovers(stack):
             log.info("removed what an earlier local AWS left of cluster %s", cluster_id)
+        for task_id in tasks.remove_leftovers(stack):
+            log.info("removed what an earlier local AWS left of task %s", task_id)
     except StackError as error:
         log.error("%s", error)  # noqa: TRY400 - it is for the person at the terminal, who needs no traceback
         return 2

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from infra.local.aws.ecs import LocalEcs
+
 log = logging.getLogger(__name__)
 
 Write = Callable[[bytes], object]
@@ -38,6 +40,7 @@ FORM = "application/x-www-form-urlencoded"
 # A step gets this long to end by itself when the stack stops; the whole stop is to be done within 8 s.
 STOP_GRACE_SECONDS = 3.0
 STOP_SECONDS = 7.0
+WITH_TASKS = {"ecs", "logs"}  # what of moto the local ECS has a part in
 
 
 class Door:
@@ -110,12 +113,12 @@ class LocalAws:
         host, port = stack.hosts.aws_host, stack.ports.aws_port
         self._socket = _listen(host, port)
         faults = Faults()
+        self._stack = stack
         self._emr = LocalEmr(stack, faults, clock)
         install(self._emr)
+        self._ecs: LocalEcs | None = None
         seed_secrets(stack)
-        app: WSGIApplication = FaultyApp(
-            DomainDispatcherApplication(create_backend_app), faults, self._emr.lose_instances
-        )
+        app: WSGIApplication = FaultyApp(DomainDispatcherApplication(self._make_app), faults, self._emr.lose_instances)
         if RECORD in os.environ:
             app = CallLog(app, stack.calls)
         door = Door(app, stack.secrets.aws_access_key_id)
@@ -127,12 +130,27 @@ class LocalAws:
         self._thread.start()
 
     def stop(self) -> None:
-        """End every cluster with all that runs in it, then the server."""
+        """End every cluster and every task with all that runs in it, then the server."""
+        deadline = time.monotonic() + STOP_SECONDS
+        if self._ecs:
+            self._ecs.close(STOP_GRACE_SECONDS)
         self._emr.close(STOP_GRACE_SECONDS, STOP_SECONDS)
+        if self._ecs:
+            self._ecs.join(max(0.0, deadline - time.monotonic()))
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         self._socket.close()
+
+    def _make_app(self, service: Any) -> Any:  # noqa: ANN401 - moto's name of a service, and a Flask
+        """Make moto's application of a service at the first request for it; one thread at a time comes by here."""
+        if service in WITH_TASKS and self._ecs is None:
+            # A second of imports, which a stack is not to wait for that runs no simulation.
+            from infra.local.aws import ecs  # noqa: PLC0415
+
+            self._ecs = ecs.LocalEcs(self._stack)
+            ecs.install(self._ecs)
+        return create_backend_app(service)
 
 
 def seed_secrets(stack: Stack) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[3]
 DAG_IDS = ["feature_store_backfill", "feature_store_daily"]  # of the pipeline
-ALL_DAG_IDS = [*DAG_IDS, "feature_store_sweeper"]
+ALL_DAG_IDS = [*DAG_IDS, "feature_store_simulation", "feature_store_sweeper"]
 EDGES = {
     "plan": {"create_cluster"},
     "create_cluster": {"wait_for_cluster", "terminate_cluster", "verdict"},

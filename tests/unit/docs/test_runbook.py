@@ -27,6 +27,7 @@ INTERNAL = {
     "UnreadableError": "the check `readable` of a report",
     "_MalformedError": "becomes a LandedFileError, with the file and the row",
     "ClusterEndedError": "of the local AWS: a cluster's end, for its own thread",
+    "NotStartedError": "of the local AWS: why a task of ECS did not start, as ECS says it",
     "S3Error": "of the local AWS: a bootstrap script that is not there, as EMR says it",
 }
 # Where each message of a job or a task has to be in the runbook, not the class alone; and of which classes.

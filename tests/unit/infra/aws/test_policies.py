@@ -45,6 +45,8 @@ from tests.unit.infra.aws.identities import (
 
 pytestmark = pytest.mark.unit
 
+SIMULATION_LOG = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/{PREFIX}/simulation"
+
 
 # What each needs, and nothing that is like it.
 ALLOWED = {
@@ -86,7 +88,11 @@ ALLOWED = {
         # The load generator's.
         ("ecs:RunTask", f"{TASKS}:task-definition/{PREFIX}-simulation:7", IN_ITS_CLUSTER),
         ("ecs:DescribeTasks", f"{TASKS}:task/{PREFIX}-simulation/1", {}),
+        ("ecs:StopTask", f"{TASKS}:task/{PREFIX}-simulation/1", {}),
         ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation", TO_ECS),
+        ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation-start", TO_ECS),
+        ("logs:GetLogEvents", f"{SIMULATION_LOG}:log-stream:run/simulation/1", {}),
+        ("s3:GetObject", f"{LAKE}/simulation_results/load/report.html", {}),
     ],
     "node": [
         ("s3:ListBucket", LAKE, {}),
@@ -115,13 +121,16 @@ ALLOWED = {
         ("cassandra:Select", f"{TABLES}/energy_data_features", {}),
         ("cassandra:Select", SYSTEM, {}),
         ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
-        ("s3:PutObject", f"{LAKE}/simulation/report.html", {}),
+        *((f"s3:{verb}Object", f"{LAKE}/simulation_results/load/report.html", {}) for verb in ("Get", "Put")),
+        ("s3:ListBucket", LAKE, {"s3:prefix": "simulation_results/load/"}),
         ("kms:GenerateDataKey", "{KmsKeyArn}", VIA_S3),
     ],
     "simulation-start": [
         ("ecr:GetAuthorizationToken", "*", {}),
         ("ecr:BatchGetImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{PREFIX}-simulation", {}),
-        ("logs:PutLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/{PREFIX}/simulation:*", {}),
+        ("logs:PutLogEvents", f"{SIMULATION_LOG}:*", {}),
+        ("secretsmanager:GetSecretValue", "{KeyspacesSecretArn}", {}),
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_SECRETS),
     ],
     "reader": [
         ("kms:Decrypt", "{KmsKeyArn}", VIA_KEYSPACES),
@@ -162,6 +171,11 @@ DENIED = {
         ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": "another"}),
         ("ecs:RunTask", f"{TASKS}:task-definition/{PREFIX}-simulation:7", {"ecs:cluster": f"{TASKS}:cluster/another"}),
         ("ecs:RunTask", f"{TASKS}:task-definition/another:1", IN_ITS_CLUSTER),
+        ("ecs:StopTask", f"{TASKS}:task/another/1", {}),
+        ("ecs:RegisterTaskDefinition", "*", {}),
+        ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation", TO_EC2),
+        ("logs:GetLogEvents", f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:another:log-stream:a", {}),
+        ("s3:PutObject", f"{LAKE}/simulation_results/load/report.html", {}),
         ("ec2:RunInstances", "*", {}),
         ("sts:AssumeRole", f"{ROLE}/admin", {}),
     ],
@@ -202,14 +216,19 @@ DENIED = {
         ("cassandra:Select", f"{OTHER_TABLES}/t", {}),
         ("s3:GetObject", f"{LAKE}/delta/a", {}),
         ("s3:PutObject", f"{LAKE}/runs/a", {}),
+        ("s3:DeleteObject", f"{LAKE}/simulation_results/load/report.html", {}),
+        ("s3:ListBucket", LAKE, {}),
+        ("s3:ListBucket", LAKE, {"s3:prefix": "delta/"}),
         ("secretsmanager:GetSecretValue", "{KeyspacesSecretArn}", {}),
         ("kms:Decrypt", "{KmsKeyArn}", {}),
+        ("ecs:StopTask", f"{TASKS}:task/{PREFIX}-simulation/1", {}),
     ],
     "simulation-start": [
         ("ecr:BatchGetImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/another", {}),
         ("ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{PREFIX}-simulation", {}),
         ("cassandra:Select", f"{TABLES}/energy_data_features", {}),
-        ("secretsmanager:GetSecretValue", "{KeyspacesSecretArn}", {}),
+        ("secretsmanager:GetSecretValue", VARIABLE, {}),
+        ("kms:Decrypt", "{KmsKeyArn}", VIA_S3),
     ],
     "reader": [
         ("cassandra:Modify", f"{TABLES}/energy_data_features", {}),
