@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from infra.local.settings import BUCKET, Stack
 
 # The roles of AWS that processes of the stack stand for; whoever does not tell is a person, with a role of their own.
-ROLES = ("airflow", "node")
+ROLES = ("airflow", "node", "simulation")
 FILE = Path(__file__).parent / "unit" / "infra" / "aws" / "api_calls.json"
 SEVERAL = "BUCKET/(several)"  # a request to delete several objects names them in its body
 REQUEST = re.compile(r"^(?P<thread>\S+) request: .*?\{(?P<method>[A-Z]+)@\w+ (?P<url>\S+) HTTP/[\d.]+")

@@ -20,7 +20,7 @@ COPY infra/local/__init__.py infra/local/setup.py infra/local/jars.py infra/loca
      infra/local/settings.py infra/local/spark_defaults.py infra/local/
 COPY infra/local/cassandra/java infra/local/cassandra/java
 # The packages that pyproject.toml names, for its editable installation.
-RUN mkdir -p feature_store/online feature_store/sync feature_store/training feature_store/validation feature_store/views spark_jobs \
+RUN mkdir -p feature_store/online feature_store/sync feature_store/training feature_store/validation feature_store/views spark_jobs Simulation \
     && python -m infra.local.setup
 
 FROM base
@@ -37,7 +37,7 @@ COPY --from=setup /opt/feature-store ./
 # .dockerignore lets nothing else through.
 COPY . ./
 # The file system is read-only when it runs: Python could not keep what it compiles.
-RUN python -m compileall -q dags plugins feature_store spark_jobs infra
+RUN python -m compileall -q dags plugins feature_store spark_jobs Simulation infra
 ENV PATH=/opt/feature-store/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

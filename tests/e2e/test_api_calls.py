@@ -1,5 +1,7 @@
 """What the DAGs, the pages in Airflow and the clusters ask of AWS: no more than what was reviewed.
 
+What simulations ask, tests/e2e/test_simulation.py looks at.
+
 GOLDEN_REWRITE=1 adds what is new to the list. tests/unit/infra/aws/test_recorded_calls.py compares
 that with the policies.
 """
@@ -36,7 +38,7 @@ def test_nothing_is_asked_of_aws_that_is_not_in_the_list(live: Live) -> None:
         answer = httpx.get(f"{live.stack.airflow_url}/feature-store/{page}", timeout=60, follow_redirects=True)
         assert answer.status_code == httpx.codes.OK, page
     seen = api_calls.recorded(live.stack)
-    assert {call.role for call in seen} == set(api_calls.ROLES)
+    assert {call.role for call in seen} >= {"airflow", "node"}
     if os.environ.get("GOLDEN_REWRITE") == "1":
         api_calls.write(seen | (api_calls.read() if api_calls.FILE.exists() else set()))
     assert seen <= api_calls.read()

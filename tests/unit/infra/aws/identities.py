@@ -31,6 +31,7 @@ TABLES = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/{PREFIX}/table"
 SYSTEM = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/system_schema/table/tables"
 OTHER_TABLES = f"arn:aws:cassandra:{REGION}:{ACCOUNT}:/keyspace/someone_elses/table"
 TASKS = f"arn:aws:ecs:{REGION}:{ACCOUNT}"
+SIMULATION_LOG = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/{PREFIX}/simulation"
 EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}"
 SUBNET = f"{EC2}:subnet"
 # The tags of a cluster when it is asked for, and of one that is there.

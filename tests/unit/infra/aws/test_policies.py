@@ -29,6 +29,7 @@ from tests.unit.infra.aws.identities import (
     PREFIX,
     ROLE,
     SECRET,
+    SIMULATION_LOG,
     SUBNET,
     SYSTEM,
     TABLES,
@@ -44,8 +45,6 @@ from tests.unit.infra.aws.identities import (
 )
 
 pytestmark = pytest.mark.unit
-
-SIMULATION_LOG = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/{PREFIX}/simulation"
 
 
 # What each needs, and nothing that is like it.

@@ -13,12 +13,16 @@ from tests.api_calls import SEVERAL, Call
 from tests.iam import actions
 from tests.unit.infra.aws.identities import (
     CLUSTER,
+    IN_ITS_CLUSTER,
     LAKE,
     OURS,
     OWN,
     PREFIX,
     ROLE,
+    SIMULATION_LOG,
+    TASKS,
     TO_EC2,
+    TO_ECS,
     TO_EMR,
     VIA_S3,
     VIA_SECRETS,
@@ -45,6 +49,7 @@ NEVER_CALLED = {
         "ec2:DescribeVpcEndpoints": "by Keyspaces, in the client's name, when it is connected to from a VPC",
         "s3:GetBucketLocation": "by clients that find out the region by themselves",
         "cloudwatch:PutMetricData": "the alarms' metrics are for CloudWatch alone",
+        "ecs:StopTask": "when a task is killed or takes too long",
     },
     "node": {
         "kms:Decrypt": "a part of each read from S3, which is not encrypted here",
@@ -59,6 +64,14 @@ NEVER_CALLED = {
         "s3:GetBucketLocation": "by clients that find out the region by themselves",
         "s3:AbortMultipartUpload": "when an upload in parts fails",
     },
+    "simulation": {
+        "kms:Decrypt": "a part of each read from S3, which is not encrypted here",
+        "kms:DescribeKey": "by Keyspaces, in the client's name",
+        "kms:GenerateDataKey*": "a part of each write to S3",
+        "cassandra:Select": "by CQL, which is not recorded",
+        "ec2:DescribeNetworkInterfaces": "by Keyspaces, in the client's name, when it is connected to from a VPC",
+        "ec2:DescribeVpcEndpoints": "by Keyspaces, in the client's name, when it is connected to from a VPC",
+    },
 }
 # The folder that a request to delete several objects is of: the record does not say. Spark's, where it has written.
 DELETED_FROM = {"node": f"{LAKE}/delta/a", "airflow": f"{LAKE}/runs/a"}
@@ -72,6 +85,16 @@ def needed(call: Call) -> list[tuple[str, str, dict[str, str]]]:
             ("iam:PassRole", f"{ROLE}/{PREFIX}-emr", TO_EMR),
             ("iam:PassRole", f"{ROLE}/{PREFIX}-emr-node", TO_EC2),
         ]
+    if call.action == "ecs:RunTask":
+        return [
+            (call.action, f"{TASKS}:task-definition/{PREFIX}-simulation:1", IN_ITS_CLUSTER),
+            ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation", TO_ECS),
+            ("iam:PassRole", f"{ROLE}/{PREFIX}-simulation-start", TO_ECS),
+        ]
+    if call.action.startswith("ecs:"):
+        return [(call.action, f"{TASKS}:task/{PREFIX}-simulation/1", {})]
+    if call.action == "logs:GetLogEvents":
+        return [(call.action, f"{SIMULATION_LOG}:log-stream:run/simulation/1", {})]
     if call.action.startswith("elasticmapreduce:"):
         return [(call.action, "*" if call.resource == "*" else CLUSTER, OWN)]
     if call.action == "secretsmanager:GetSecretValue":
@@ -80,7 +103,9 @@ def needed(call: Call) -> list[tuple[str, str, dict[str, str]]]:
         where = DELETED_FROM[call.role] if call.resource == SEVERAL else call.resource.replace("BUCKET", LAKE, 1)
         keys = {"s3:GetObject": "kms:Decrypt", "s3:PutObject": "kms:GenerateDataKey"}
         of_key = [(keys[call.action], "{KmsKeyArn}", VIA_S3)] if call.action in keys else []
-        return [(call.action, where if where.startswith("arn:") else f"arn:aws:s3:::{where}", {}), *of_key]
+        # Which folder a list was of, the record does not say; this one may list no other.
+        asked = {"s3:prefix": "simulation_results/a"} if call.role == "simulation" else {}
+        return [(call.action, where if where.startswith("arn:") else f"arn:aws:s3:::{where}", asked), *of_key]
     return [(call.action, call.resource, {})]
 
 
@@ -96,7 +121,8 @@ def test_every_call_that_was_made_is_allowed(who) -> None:
 
 @pytest.mark.parametrize("role", NEVER_CALLED)
 def test_every_action_that_is_allowed_was_called_or_has_a_reason(who, role) -> None:
-    policies = who.policies["node"] if role == "node" else [document(who.outputs["AirflowPolicyArn"])]
+    of_airflow = [document(who.outputs[each]) for each in ("AirflowPolicyArn", "SimulationPolicyArn")]
+    policies = of_airflow if role == "airflow" else who.policies[role]
     called = {call.action for call in api_calls.read() if call.role == role}
     assert actions(policies) - called == set(NEVER_CALLED[role])
 
@@ -108,6 +134,8 @@ def test_a_call_that_no_policy_allows_would_be_seen(who) -> None:
         Call("node", "s3:PutObject", "BUCKET/releases/*"),
         Call("node", "s3:GetObject", "another/delta/*"),
         Call("node", "elasticmapreduce:RunJobFlow", "*"),
+        Call("simulation", "s3:PutObject", "BUCKET/delta/*"),
+        Call("simulation", "ecs:RunTask", "*"),
         Call("airflow", "ssm:GetParameter", "*"),
     ):
         decisions = [who.decide(call.role, *each) for each in needed(call)]
