@@ -113,11 +113,11 @@ def run(share: Share) -> dict[str, Any]:
             plan=plan,
             cores=machine.cores(),
             callers=load.callers(plan),
-            ids=len(ids),
+            ids=len(set(ids)),
             units=units,
             region=endpoint.region,
         )
-        log.info("%d ids of %s.%s at %s.", len(ids), plan.keyspace, plan.view, endpoint)
+        log.info("%d ids of %s.%s at %s.", ready.ids, plan.keyspace, plan.view, endpoint)
         with _ended(share):
             barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
