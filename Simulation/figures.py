@@ -179,9 +179,10 @@ def timeline(results: Results) -> Figures:
     names = ("offered", "answered", "failed", "throttled", "read_units")
     found |= {name: [] for name in (*names, "p50_ms", "p99_ms")}
     for at in found["second"]:
-        of = [each for second in range(at, at + width) for each in seconds.get(second, [])]
+        until = min(at + width, last + 1)  # the last point may have fewer seconds
+        of = [each for second in range(at, until) for each in seconds.get(second, [])]
         for name in names:
-            found[name].append(round(sum(getattr(each, name) for each in of) / width, 2))
+            found[name].append(round(sum(getattr(each, name) for each in of) / (until - at), 2))
         latencies = Latencies.merged(text for each in of for text in each.latency)
         for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
             found[name].append(_ms(latencies.quantile(share)) if len(latencies) else None)
