@@ -82,7 +82,9 @@ def meet(objective: Objective, phases: Sequence[Seen], region: str) -> Met:
     meets = [seen for seen in phases if seen.rate not in fails and seen.whole]
     notes = _notes(objective, phases, max((seen.rate for seen in meets), default=0.0))
     if not meets:
-        return Met(" ".join([f"No rate meets {objective}.", *notes]), None, None, None, region)
+        told = all(seen.whole and objective.met(seen) is not None for seen in phases)
+        says = f"No rate {'meets' if told else 'is known to meet'} {objective}."
+        return Met(" ".join([says, *notes]), None, None, None, region)
     best = max(meets, key=lambda seen: seen.rate)
     dollars = cost.dollars(region, reads=round(best.units * A_DAY))
     price = f", ${dollars:,.2f} a day on demand in {region}" if dollars is not None else ""

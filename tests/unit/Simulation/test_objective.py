@@ -41,6 +41,8 @@ def test_a_rate_that_was_not_asked_is_not_met() -> None:
     met = meet(Objective(), [seen(50), replace(seen(100), whole=False)], REGION)
     assert met.rate == 50
     assert "At 100 calls/s fewer calls were due than that" in met.says
+    said = meet(Objective(), [replace(seen(100), whole=False)], REGION).says
+    assert said.startswith("No rate is known to meet p99 < 10 ms")
 
 
 def test_what_may_be_misread_is_said() -> None:
