@@ -23,7 +23,7 @@ from Simulation.figures import ALL, Figures, Of
 from Simulation.objective import Met, Objective, Seen, meet
 from Simulation.page import page
 from Simulation.plan import NAME
-from Simulation.recording import DONE
+from Simulation.recording import DONE, RecordError
 from Simulation.results import Results, ResultsError
 from Simulation.store import Bucket, Store, StoreError, moment
 from Simulation.throttling import Throttling, throttling
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         summary |= run(Bucket(args.bucket), args)
         status = command.DONE
-    except (ReportError, ResultsError, StoreError) as error:
+    except (ReportError, ResultsError, RecordError, StoreError) as error:
         summary["error"] = str(error)
         log.error("%s", error)  # noqa: TRY400 - one sentence, and no trace
     summary["seconds"] = round(time.monotonic() - began, 1)
@@ -60,7 +60,7 @@ def run(store: Store, args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         ReportError: no call was made in it.
-        ResultsError: there is no such run, or what there is can't be read.
+        ResultsError, RecordError: there is no such run, or what there is can't be read.
         StoreError: the bucket can't be read or written.
     """
     objective = Objective(args.p99_ms, args.errors)

@@ -183,6 +183,16 @@ def test_the_same_results_are_the_same_report(main, store: Folder) -> None:
     assert [store.read(key) for key in keys] == first
 
 
+def test_a_histogram_that_is_none_is_said_in_a_sentence(main, store: Folder) -> None:
+    folder = layout.simulation_worker("broken", 0)
+    broken = Samples(second=0, phase=0, call="get", offered=1, sent=1, answered=1, latency=("x",), service=("x",))
+    store.write(f"{folder}plan.json", Ready(worker=0, plan=made.plan("broken")).encode())
+    store.write(f"{folder}samples-000000.json", Batch(worker=0, number=0, start=1e9, samples=(broken,)).encode())
+    status, summary = main("--name", "broken")
+    assert status == 1
+    assert "'x' is no histogram" in summary["error"]
+
+
 def test_no_such_run(main) -> None:
     status, summary = main("--name", "nobody")
     assert status == 1
