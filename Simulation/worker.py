@@ -140,9 +140,9 @@ def _make(share: Share, start: float, made: Load, recorder: Recorder, threads: i
         writer.begin()
         grace = max(GRACE_SECONDS, GRACE_DEADLINES * plan.deadline)
         made.done(plan.total_seconds - made.now() + grace)
+        _listen(signal.SIG_IGN)  # what is left is to write; within the try, so that no signal comes between
     except Stopped:
         ended = Ended(STOPPED, f"It was stopped after {max(0.0, made.now()):.0f} s of {plan.total_seconds}.")
-    _listen(signal.SIG_IGN)  # what is left is to write
     waiting = made.stop()
     if not made.done(GRACE_DEADLINES * plan.deadline):
         log.warning("Some calls have not ended, and are counted as begun alone.")
