@@ -65,8 +65,9 @@ def wait(
         seen |= set(there)
         for worker in set(range(plan.workers)) - {ready.worker}:
             if ended := entries.get(f"{worker:02}/{ENDED}"):
-                why = Ended.decode(store.read(ended.key)).reason
-                raise BarrierError(f"Worker {worker} of {plan.name} has ended before all were there: {why}")
+                raise BarrierError(
+                    f"Worker {worker} of {plan.name} has ended before all were there: {_why(store, ended)}"
+                )
         if len(there) == plan.workers:
             return max(entry.modified for entry in there.values()) + LEAD
         if clock() >= until:
@@ -88,6 +89,13 @@ def local(store: Store, start: float) -> float:
     begins = time.monotonic() + start - (time.time() + off)
     log.info("All are there: second 0 is %s.", moment(start))
     return begins
+
+
+def _why(store: Store, entry: Entry) -> str:
+    try:
+        return Ended.decode(store.read(entry.key)).reason
+    except RecordError as error:
+        return f"{entry.key} can't be read: {error}"
 
 
 def _check(store: Store, entry: Entry, worker: int, ready: Ready) -> None:

@@ -12,6 +12,7 @@ PROCESS_CPU = 0.85  # of a core: Python runs on one at a time
 MACHINE_CPU = 0.95
 STOPPED = 0.05  # seconds of a second
 SHARE = 0.05
+STILL = 0.01  # of the time: so many of the calls began late then, which a 99th percentile shows
 
 
 def reasons(vitals: Sequence[Vitals]) -> list[str]:
@@ -33,4 +34,7 @@ def reasons(vitals: Sequence[Vitals]) -> list[str]:
         seconds = sum(map(test, vitals))
         if seconds and seconds >= SHARE * len(vitals):
             found.append(f"In {seconds} of {len(vitals)} seconds it {what}.")
+    still = sum(min(each.late, 1.0) for each in vitals if each.late > LATE)
+    if not found and still and still >= STILL * len(vitals):
+        found.append(f"For {still:.1f} of {len(vitals)} seconds it stood still, and began what was due then late.")
     return found

@@ -50,6 +50,8 @@ def curves(report: Report) -> Chart:
         axes.set_xlabel("percentile")
         axes.set_ylabel("ms")
         _plain(axes)
+        if not shown:
+            return
         # Above the lines, which may be anywhere below.
         axes.legend(
             frameon=False,
@@ -158,7 +160,8 @@ def beside(report: Report) -> Chart:
         axes.set_xlabel("calls/s")
         axes.set_ylabel("p99, ms")
         _plain(axes)
-        axes.legend(frameon=False, loc="upper left", fontsize=7, labelcolor=TEXT)
+        if runs:
+            axes.legend(frameon=False, loc="upper left", fontsize=7, labelcolor=TEXT)
 
     said = "; ".join(
         f"{name}: {', '.join(f'{_ms(p99)} at {rate:g}/s' for rate, p99 in points[name])}" for name, *_ in runs

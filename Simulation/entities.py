@@ -110,7 +110,7 @@ def trace(uri: str) -> list[str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     content = Bucket(bucket).read(key)
     try:
-        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode()
+        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise EntitiesError(f"The trace {uri} is no text of an id a line, gzip or not: {error}.") from error
     ids = [line.strip() for line in text.splitlines() if line.strip()]

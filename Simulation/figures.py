@@ -26,6 +26,27 @@ Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Took:
+    """How long calls took.
+
+    Attributes:
+        latency: since they were due.
+        service: since they began.
+    """
+
+    latency: Latencies
+    service: Latencies
+
+    @classmethod
+    def of(cls, samples: Sequence[Samples]) -> Took:
+        """Put together those of samples."""
+        return cls(
+            Latencies.merged(text for each in samples for text in each.latency),
+            Latencies.merged(text for each in samples for text in each.service),
+        )
+
+
+@dataclass(frozen=True)
 class Of:
     """One phase of a run.
 
@@ -51,43 +72,44 @@ class Of:
         return f"{self.phase.rate:,.6g} to {self.phase.until:,.6g}/s"
 
     @cached_property
-    def latencies(self) -> Latencies:
-        """How long its calls took since they were due."""
-        return Latencies.merged(text for each in self.samples for text in each.latency)
-
-    @cached_property
-    def service(self) -> Latencies:
-        """How long they took since they began."""
-        return Latencies.merged(text for each in self.samples for text in each.service)
+    def took(self) -> dict[str, Took]:
+        """How long its calls took, of all and by their kind: a histogram is decoded once, of which there are many."""
+        kinds = {kind: Took.of(samples) for kind, samples in self._kinds().items()}
+        every = Took(Latencies(), Latencies())
+        for kind in kinds.values():
+            every.latency.add(kind.latency)
+            every.service.add(kind.service)
+        return {ALL: every, **kinds}
 
     def figures(self) -> Figures:
         """All of its figures, by kind of call, too."""
-        kinds = sorted({each.call for each in self.samples})
-        calls = {ALL: self._calls(self.samples)}
+        kinds = self._kinds()
+        calls = {ALL: self._calls(self.samples, self.took[ALL])}
         if len(kinds) > 1:
-            calls |= {kind: self._calls([each for each in self.samples if each.call == kind]) for kind in kinds}
+            calls |= {kind: self._calls(samples, self.took[kind]) for kind, samples in kinds.items()}
         return {
             "number": self.phase.number,
             "title": self.title,
             "begins": self.phase.begins,
             "seconds": self.seconds,
             "rate": self.phase.mean,
-            "kinds": kinds,
+            "kinds": list(kinds),
             "calls": calls,
             "late": list(self.late),
         }
 
     def curve(self) -> Figures:
         """How many nines of the calls end within which milliseconds, since they were due and since they began."""
-        count = len(self.latencies)
+        took = self.took[ALL]
+        count = len(took.latency)
         nines = math.log10(count) if count else 0.0
         steps = math.floor(nines * CURVE_POINTS_A_NINE)
         shares = [1 - 10 ** (-step / CURVE_POINTS_A_NINE) for step in range(steps + 1)] if count else []
         return {
             "title": self.title,
             "shares": [round(share, 9) for share in shares],
-            "latency_ms": [_ms(self.latencies.quantile(share)) for share in shares],
-            "service_ms": [_ms(self.service.quantile(share)) for share in shares],
+            "latency_ms": [_ms(took.latency.quantile(share)) for share in shares],
+            "service_ms": [_ms(took.service.quantile(share)) for share in shares],
         }
 
     def asked(self) -> Asked:
@@ -98,7 +120,11 @@ class Of:
         told = [_second(at, seconds.get(at, []), counted=at not in self.uncounted) for at in every]
         return Asked(self.phase.mean, offered, told, not self.late)
 
-    def _calls(self, samples: Sequence[Samples]) -> Figures:
+    def _kinds(self) -> dict[str, list[Samples]]:
+        kinds = sorted({each.call for each in self.samples})
+        return {kind: [each for each in self.samples if each.call == kind] for kind in kinds}
+
+    def _calls(self, samples: Sequence[Samples], took: Took) -> Figures:
         offered, sent, answered, missing, stale, entities = (
             sum(getattr(each, name) for each in samples)
             for name in ("offered", "sent", "answered", "missing", "stale", "entities")
@@ -121,8 +147,8 @@ class Of:
             "missing": missing,
             "stale": stale,
             "read_units_per_s": round(units / self.seconds, 2),
-            "latency_ms": quantiles(Latencies.merged(text for each in samples for text in each.latency)),
-            "service_ms": quantiles(Latencies.merged(text for each in samples for text in each.service)),
+            "latency_ms": quantiles(took.latency),
+            "service_ms": quantiles(took.service),
         }
 
 
@@ -179,9 +205,10 @@ def timeline(results: Results) -> Figures:
     names = ("offered", "answered", "failed", "throttled", "read_units")
     found |= {name: [] for name in (*names, "p50_ms", "p99_ms")}
     for at in found["second"]:
-        of = [each for second in range(at, at + width) for each in seconds.get(second, [])]
+        until = min(at + width, last + 1)  # the last point may have fewer seconds
+        of = [each for second in range(at, until) for each in seconds.get(second, [])]
         for name in names:
-            found[name].append(round(sum(getattr(each, name) for each in of) / width, 2))
+            found[name].append(round(sum(getattr(each, name) for each in of) / (until - at), 2))
         latencies = Latencies.merged(text for each in of for text in each.latency)
         for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
             found[name].append(_ms(latencies.quantile(share)) if len(latencies) else None)

@@ -99,7 +99,8 @@ class Load:
         """Wait for so long until all calls have ended; whether they have."""
         until = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            if thread.ident is not None:  # or a signal came before it was started
+                thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> int:
@@ -115,20 +116,27 @@ class Load:
         return waiting
 
     def _work(self) -> None:
+        busy = False
         while True:
             with self._next:
                 call = next(self._wanted, None)
-            if call is None or not self._wait(call):
+            if call is None or not self._wait(call, busy=busy):
                 return
             self._make(call)
+            busy = True
 
-    def _wait(self, call: Call) -> bool:
-        """Sleep until a call is due; whether it is to be made. It is counted as due then, and not before."""
-        waited = call.due < self.now()
+    def _wait(self, call: Call, *, busy: bool) -> bool:
+        """Sleep until a call is due; whether it is to be made. It is counted as due then, and not before.
+
+        One that is due before has waited for whoever makes it, if that one was busy until now with another.
+        """
+        waited = busy and call.due < self.now()
         while (left := call.due - self.now()) > 0:
             if self._until < call.due:
                 return False
             time.sleep(min(left, NAP))
+        if self._until < call.due:  # it was stopped while this slept until then
+            return False
         self._recorder.offer(call.key)
         if self._until < NEVER:
             return False

@@ -45,6 +45,7 @@ class Seen:
         errors: the share without an answer, 0 to 1.
         units: read units per second.
         sound: whether the workers kept up.
+        whole: whether so much was asked; not if a worker was lost or stopped meanwhile.
     """
 
     rate: float
@@ -53,6 +54,7 @@ class Seen:
     errors: float
     units: float
     sound: bool
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,12 @@ class Met:
 def meet(objective: Objective, phases: Sequence[Seen], region: str) -> Met:
     """Find the highest rate that meets an objective; of a rate that came twice, each time has to."""
     fails = {seen.rate for seen in phases if not objective.met(seen)}
-    meets = [seen for seen in phases if seen.rate not in fails]
+    meets = [seen for seen in phases if seen.rate not in fails and seen.whole]
     notes = _notes(objective, phases, max((seen.rate for seen in meets), default=0.0))
     if not meets:
-        return Met(" ".join([f"No rate meets {objective}.", *notes]), None, None, None, region)
+        told = all(seen.whole and objective.met(seen) is not None for seen in phases)
+        says = f"No rate {'meets' if told else 'is known to meet'} {objective}."
+        return Met(" ".join([says, *notes]), None, None, None, region)
     best = max(meets, key=lambda seen: seen.rate)
     dollars = cost.dollars(region, reads=round(best.units * A_DAY))
     price = f", ${dollars:,.2f} a day on demand in {region}" if dollars is not None else ""
@@ -93,12 +97,15 @@ def _notes(objective: Objective, phases: Sequence[Seen], best: float) -> list[st
     """What may be misread: lower rates that fail, and higher ones at which it was not the server."""
     lower = sorted({seen.rate for seen in phases if objective.met(seen) is False and seen.rate < best})
     few = sorted({seen.rate for seen in phases if objective.met(seen) is None})
+    less = sorted({seen.rate for seen in phases if not seen.whole})
     slow = sorted({seen.rate for seen in phases if not seen.sound and seen.rate > best})
     notes = []
     if lower:
         notes.append(f"It is not met at {_list(lower)} calls/s, though less is asked then: was something else at work?")
     if few:
         notes.append(f"At {_list(few)} calls/s too few calls have ended to say.")
+    if less:
+        notes.append(f"At {_list(less)} calls/s fewer calls were due than that: a worker was lost, or stopped.")
     if slow:
         notes.append(f"At {_list(slow)} calls/s the workers did not keep up: that says nothing of the server.")
     return notes

@@ -45,7 +45,7 @@ def headline(report: Report) -> str:
     """Say what was found in a few words."""
     objective = report["objective"]
     if objective["rate"] is None:
-        return f"No rate has its p99 under {objective['p99_ms']:g} ms with so few errors"
+        return f"No rate is known to keep its p99 under {objective['p99_ms']:g} ms with so few errors"
     return f"p99 under {objective['p99_ms']:g} ms up to {_number(objective['rate'])} calls/s"
 
 

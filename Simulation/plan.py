@@ -17,6 +17,7 @@ from feature_store.view import FeatureView
 ARRIVALS, SHAPES = ("poisson", "constant"), ("steps", "ramp", "spike")
 UNIFORM, ZIPF, TRACE = "uniform", "zipf", "trace"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+OBJECT = re.compile(r"s3://[^/]+/.+")
 WORKERS = 100  # so that two digits name one
 LONGEST, MOST = 24 * 3600, 1e6  # seconds of a rate, and calls per second of all workers: more is a slip of the pen
 MANY = 10_000  # entities of a call
@@ -229,4 +230,4 @@ def _is_choice(ids: str) -> bool:
             return 0 < float(of) < math.inf
         except ValueError:
             return False
-    return ids == UNIFORM or (how == TRACE and bool(of))
+    return ids == UNIFORM or (how == TRACE and bool(OBJECT.fullmatch(of)))

@@ -67,8 +67,9 @@ class _Tally:
     offered: int = 0
     sent: int = 0
     answered: int = 0
-    latency: Latencies = field(default_factory=Latencies)
-    service: Latencies = field(default_factory=Latencies)
+    # Seconds, as a histogram takes longer to make than some calls do: whoever takes them makes it.
+    latency: list[float] = field(default_factory=list)
+    service: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     failed_tries: Counter[str] = field(default_factory=Counter)
     entities: int = 0
@@ -113,8 +114,8 @@ class Recorder:
         with self._lock:
             self._under_way -= 1
             tally = self._tally(key)
-            tally.latency.record(made.ended - made.due)
-            tally.service.record(made.ended - made.began)
+            tally.latency.append(made.ended - made.due)
+            tally.service.append(made.ended - made.began)
             tally.entities += made.entities
             tally.missing += states[State.MISSING]
             tally.stale += states[State.STALE]
@@ -147,7 +148,6 @@ class Recorder:
 
     def _samples(self, key: Key, tally: _Tally) -> Samples:
         second, phase, call = key
-        ended = bool(len(tally.latency))
         return Samples(
             second=second,
             phase=phase,
@@ -155,8 +155,8 @@ class Recorder:
             offered=tally.offered,
             sent=tally.sent,
             answered=tally.answered,
-            latency=(tally.latency.encode(),) if ended else (),
-            service=(tally.service.encode(),) if ended else (),
+            latency=_encoded(tally.latency),
+            service=_encoded(tally.service),
             errors=dict(tally.errors),
             failed_tries=dict(tally.failed_tries),
             entities=tally.entities,
@@ -164,3 +164,10 @@ class Recorder:
             stale=tally.stale,
             read_units=tally.found * self._units,
         )
+
+
+def _encoded(seconds: Iterable[float]) -> tuple[str, ...]:
+    latencies = Latencies()
+    for each in seconds:
+        latencies.record(each)
+    return (latencies.encode(),) if len(latencies) else ()

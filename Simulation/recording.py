@@ -196,8 +196,8 @@ class Vitals:
 
     Attributes:
         second: from the start of the run.
-        late: seconds, at most, from when a call was due to when it was given to whoever makes it, or, if somebody was
-            free to make it, to when it began: the worker's own delay.
+        late: seconds, at most, from when a call was due that somebody was free to make to when it began: the worker's
+            own delay.
         waited: how many calls began late as no more may be under way: the server's delay, or too few callers.
         under_way: how many were, at most.
         process_cpu: cores that this process used; Python's own code uses one at most.

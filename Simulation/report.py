@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -22,12 +23,13 @@ from Simulation.figures import ALL, Figures, Of
 from Simulation.objective import Met, Objective, Seen, meet
 from Simulation.page import page
 from Simulation.plan import NAME
-from Simulation.recording import DONE
+from Simulation.recording import DONE, RecordError
 from Simulation.results import Results, ResultsError
 from Simulation.store import Bucket, Store, StoreError, moment
 from Simulation.throttling import Throttling, throttling
 
 FORMAT = 1  # of report.json: another number for one that those who read this one could not read
+ASKED = 0.95  # share of the calls that were planned, below which it was not that rate
 UNUSED = ("name", "workers")  # of a plan, what two runs may differ in and be compared all the same
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         summary |= run(Bucket(args.bucket), args)
         status = command.DONE
-    except (ReportError, ResultsError, StoreError) as error:
+    except (ReportError, ResultsError, RecordError, StoreError) as error:
         summary["error"] = str(error)
         log.error("%s", error)  # noqa: TRY400 - one sentence, and no trace
     summary["seconds"] = round(time.monotonic() - began, 1)
@@ -58,7 +60,7 @@ def run(store: Store, args: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         ReportError: no call was made in it.
-        ResultsError: there is no such run, or what there is can't be read.
+        ResultsError, RecordError: there is no such run, or what there is can't be read.
         StoreError: the bucket can't be read or written.
     """
     objective = Objective(args.p99_ms, args.errors)
@@ -127,7 +129,10 @@ def _seen(of: Of, told: Figures) -> Seen:
     calls = told["calls"][ALL]
     p99 = calls["latency_ms"]["p99"]
     share, units = calls["without_answer_share"], calls["read_units_per_s"]
-    return Seen(of.phase.mean, calls["offered"], p99, share, units, not of.late)
+    planned = of.phase.mean * of.seconds
+    # By chance, too, as arrivals are: four standard deviations.
+    whole = calls["offered"] >= ASKED * planned - 4 * math.sqrt(planned)
+    return Seen(of.phase.mean, calls["offered"], p99, share, units, not of.late, whole)
 
 
 def _limit(limit: Throttling, capacity: float | None) -> Figures:

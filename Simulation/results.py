@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from feature_store import layout
 from Simulation.plan import Plan
@@ -14,6 +16,7 @@ from Simulation.store import Store
 
 PLAN, ENDED = "plan.json", "ended.json"
 SAMPLES = re.compile(r"samples-\d{6}\.json")
+AT_ONCE = 10  # files that are read at a time, of thousands: so many connections a client of S3 keeps
 
 
 class ResultsError(Exception):
@@ -107,11 +110,9 @@ class Results:
 def _worker(store: Store, folder: str, files: list[str]) -> WorkerResults:
     with _named(folder + PLAN):
         ready = Ready.decode(store.read(folder + PLAN))
-    batches = []
-    for file in files:
-        if SAMPLES.fullmatch(file):
-            with _named(folder + file):
-                batches.append(Batch.decode(store.read(folder + file)))
+    keys = [folder + file for file in files if SAMPLES.fullmatch(file)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        batches = list(pool.map(partial(_batch, store), keys))
     ended = None
     if ENDED in files:
         with _named(folder + ENDED):
@@ -123,6 +124,11 @@ def _worker(store: Store, folder: str, files: list[str]) -> WorkerResults:
         vitals=tuple(Vitals.merged(each for batch in batches for each in batch.vitals)),
         ended=ended,
     )
+
+
+def _batch(store: Store, key: str) -> Batch:
+    with _named(key):
+        return Batch.decode(store.read(key))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class State(Enum):
     NOT_REACHED = "not reached"
     WORKER = "worker"  # it was the worker, or its machine, that had no more
     UNCLEAR = "unclear"  # tries were refused, and not for long enough, or not by one limit
-    NOTHING = "nothing"  # no call has ended
+    NOTHING = "nothing"  # no call was answered, and no try refused
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Asked:
         """Whether any try was refused."""
         return any(second.throttled for second in self.seconds)
 
+    @property
+    def answered(self) -> bool:
+        """Whether any read was answered."""
+        return any(second.units for second in self.seconds)
+
 
 @dataclass(frozen=True)
 class Throttling:
@@ -113,9 +118,9 @@ def throttling(phases: Sequence[Asked], units_a_call: float, deadline: float) ->
         units_a_call: read units that a call takes, on average over the kinds of calls.
         deadline: seconds that a call is tried for.
     """
-    if not any(second.ended for phase in phases for second in phase.seconds):
-        return Throttling(State.NOTHING, "No call has ended: nothing can be said of the table.")
-    whole = [phase for phase in phases if not phase.refused and phase.sound]
+    if not any(phase.answered or phase.refused for phase in phases):
+        return Throttling(State.NOTHING, "No call was answered: nothing can be said of the table.")
+    whole = [phase for phase in phases if phase.answered and not phase.refused and phase.sound]
     refused = [phase for phase in phases if phase.refused]
     without = max((phase.offered for phase in whole), default=None)
     if not refused:
@@ -177,7 +182,12 @@ def _unfit(refused: Sequence[Asked], means: Sequence[float]) -> tuple[State, str
             f"Tries were refused at {between} calls/s, but never for long without a break: calls came in bunches, or "
             "what the table had saved was not used up. No rate is named: run longer, or at a higher rate."
         )
-    if not min(means) or max(means) / min(means) > AGREE:
+    if not min(means):
+        return State.UNCLEAR, (
+            f"Tries were refused at {between} calls/s, and nothing was answered meanwhile. No rate is named: see what "
+            "calls ended with."
+        )
+    if max(means) / min(means) > AGREE:
         return State.UNCLEAR, (
             f"Tries were refused at {between} calls/s, but what was answered meanwhile differs from rate to rate, "
             f"{_short(min(means))} to {_short(max(means))} read units/s: that is not one limit of the table. Single "

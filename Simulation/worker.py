@@ -113,11 +113,11 @@ def run(share: Share) -> dict[str, Any]:
             plan=plan,
             cores=machine.cores(),
             callers=load.callers(plan),
-            ids=len(ids),
+            ids=len(set(ids)),
             units=units,
             region=endpoint.region,
         )
-        log.info("%d ids of %s.%s at %s.", len(ids), plan.keyspace, plan.view, endpoint)
+        log.info("%d ids of %s.%s at %s.", ready.ids, plan.keyspace, plan.view, endpoint)
         with _ended(share):
             barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
@@ -140,9 +140,9 @@ def _make(share: Share, start: float, made: Load, recorder: Recorder, threads: i
         writer.begin()
         grace = max(GRACE_SECONDS, GRACE_DEADLINES * plan.deadline)
         made.done(plan.total_seconds - made.now() + grace)
+        _listen(signal.SIG_IGN)  # what is left is to write; within the try, so that no signal comes between
     except Stopped:
         ended = Ended(STOPPED, f"It was stopped after {max(0.0, made.now()):.0f} s of {plan.total_seconds}.")
-    _listen(signal.SIG_IGN)  # what is left is to write
     waiting = made.stop()
     if not made.done(GRACE_DEADLINES * plan.deadline):
         log.warning("Some calls have not ended, and are counted as begun alone.")

@@ -51,7 +51,8 @@ class Writer:
         """
         self._over.set()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:  # or a signal came before it was started
+                thread.join()
         self._take()
         self._write()
 

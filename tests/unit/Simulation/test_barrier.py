@@ -62,6 +62,16 @@ def test_one_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
         wait(store)
 
 
+def test_one_of_which_the_end_can_not_be_read(tmp_path: Path) -> None:
+    store = Folder(tmp_path)
+    barrier.come(store, ready(0))
+    store.write(layout.simulation_worker("first", 1) + "ended.json", b"{")
+    with pytest.raises(
+        BarrierError, match=r"Worker 1 of first has ended .*01/ended\.json can't be read: That is no JSON"
+    ):
+        wait(store)
+
+
 def test_one_with_another_plan(tmp_path: Path) -> None:
     store = Folder(tmp_path)
     barrier.come(store, ready(0))

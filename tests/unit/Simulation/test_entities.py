@@ -69,7 +69,7 @@ def test_more_than_there_are() -> None:
     assert sorted(entities.drawer(plan(), 0, ["a", "b"])(20)) == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", [b"a\n\nb \n", gzip.compress(b"a\nb")])
+@pytest.mark.parametrize("content", [b"a\n\nb \n", gzip.compress(b"a\nb"), b"\xef\xbb\xbfa\r\nb\r\n"])
 def test_a_trace_is_an_id_a_line_gzip_or_not(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
     monkeypatch.setattr(entities.Bucket, "read", lambda self, key: content)

@@ -88,6 +88,33 @@ def test_latency_is_from_when_a_call_was_due() -> None:
     assert vitals[0].late < 0.2  # which it is not blamed for
 
 
+def test_a_worker_that_begins_late_says_so() -> None:
+    recorder, tries = Recorder(0.5), Tries()
+    running = Load(Store(), load.calls(plan(20), 0, lambda size: ["a"]), recorder, tries)
+    running.begin(time.monotonic() - 0.5, 16)
+    assert running.done(30)
+    _, vitals = total(recorder)
+    assert vitals[0].late >= 0.5
+
+
+def test_stopped_before_all_callers_were_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def three(thread: threading.Thread) -> None:
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", three)
+    running = Load(Store(), load.calls(plan(0.1, seconds=60), 0, lambda size: ["a"]), Recorder(1.0), Tries())
+    with pytest.raises(KeyboardInterrupt):
+        running.begin(time.monotonic() + 5, 16)
+    assert running.stop() == 0
+    assert running.done(5)
+
+
 def test_what_could_not_begin_is_counted_as_due() -> None:
     release = threading.Event()
     reader = Store(lambda: release.wait(10) and None)
@@ -105,6 +132,13 @@ def test_stopped_while_all_sleep() -> None:
     assert time.monotonic() - began < 2
     samples, _ = total(recorder)
     assert (samples.offered, samples.answered, waiting) == (1, 1, 0)  # that of second 0
+
+
+def test_what_is_due_after_the_stop_is_not_counted() -> None:
+    """Sixteen sleep until theirs is due, within moments of the stop, which none of them sees before that."""
+    running, recorder, _ = made(Store(), plan(100, seconds=60), stop_after=0.3)
+    samples, _ = total(recorder)
+    assert samples.offered == int(running._until * 100) + 1  # one every 10 ms, the first at 0
 
 
 def test_errors_are_counted_by_kind_and_what_others_had_is_paid_for() -> None:

@@ -55,6 +55,11 @@ def test_a_worker_that_kept_up_is_not_blamed() -> None:
     assert bottleneck.reasons(quiet + hiccup) == []
 
 
+def test_a_worker_that_stood_still_for_so_long_that_a_99th_percentile_shows_it_is_blamed() -> None:
+    vitals = [Vitals(second=each, late=1.7 if each == 30 else 0.001) for each in range(60)]
+    assert bottleneck.reasons(vitals) == ["For 1.0 of 60 seconds it stood still, and began what was due then late."]
+
+
 @pytest.mark.parametrize(
     ("said", "what"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from feature_store.cost import PRICES
@@ -33,6 +35,14 @@ def test_errors_count_too(errors: float, rate: float | None) -> None:
 def test_a_rate_that_comes_twice_has_to_meet_it_each_time() -> None:
     assert meet(Objective(), [seen(50), seen(100), seen(50, 40.0)], REGION).rate == 100
     assert meet(Objective(), [seen(50), seen(100, 40.0), seen(50, 40.0)], REGION).rate is None
+
+
+def test_a_rate_that_was_not_asked_is_not_met() -> None:
+    met = meet(Objective(), [seen(50), replace(seen(100), whole=False)], REGION)
+    assert met.rate == 50
+    assert "At 100 calls/s fewer calls were due than that" in met.says
+    said = meet(Objective(), [replace(seen(100), whole=False)], REGION).says
+    assert said.startswith("No rate is known to meet p99 < 10 ms")
 
 
 def test_what_may_be_misread_is_said() -> None:

@@ -78,6 +78,8 @@ def test_what_is_no_plan(said: dict[str, Any]) -> None:
         ({"ids": "zipf:0"}, "--ids"),
         ({"ids": "zipf:x"}, "--ids"),
         ({"ids": "trace:"}, "--ids"),
+        ({"ids": "trace:ids.txt"}, "--ids"),
+        ({"ids": "trace:s3://bucket/"}, "--ids"),
         ({"ids": "random"}, "--ids"),
         ({"view": "nothing"}, "--view is one of energy_"),
         ({"keyspace": "a b"}, "--keyspace"),

@@ -10,7 +10,7 @@ import pytest
 from feature_store import layout
 from Simulation import figures, report
 from Simulation.objective import Objective
-from Simulation.recording import Ended, Latencies, Ready
+from Simulation.recording import Batch, Ended, Latencies, Ready, Samples
 from Simulation.results import ENDED, PLAN
 from Simulation.store import Folder
 from tests.unit.Simulation import made
@@ -164,12 +164,33 @@ def test_a_long_run_has_several_seconds_in_a_point(store: Folder) -> None:
     assert sum(line["offered"]) * 3 == pytest.approx(650, rel=0.2)
 
 
+def test_the_last_point_of_a_long_run_is_of_the_seconds_that_it_has(store: Folder) -> None:
+    plan = made.plan("odd", rates=(10.0,), seconds=601, workers=1)
+    folder = layout.simulation_worker("odd", 0)
+    seconds = tuple(Samples(second=second, phase=0, call="get", offered=10) for second in range(601))
+    store.write(f"{folder}plan.json", Ready(worker=0, plan=plan).encode())
+    store.write(f"{folder}samples-000000.json", Batch(worker=0, number=0, start=made.START, samples=seconds).encode())
+    line = figures.timeline(report.Results.load(store, "odd"))
+    assert line["width"] == 2
+    assert set(line["offered"]) == {10.0}
+
+
 def test_the_same_results_are_the_same_report(main, store: Folder) -> None:
     keys = [layout.simulation_report("evening", kind) for kind in ("json", "html")]
     main("--name", "evening")
     first = [store.read(key) for key in keys]
     main("--name", "evening")
     assert [store.read(key) for key in keys] == first
+
+
+def test_a_histogram_that_is_none_is_said_in_a_sentence(main, store: Folder) -> None:
+    folder = layout.simulation_worker("broken", 0)
+    broken = Samples(second=0, phase=0, call="get", offered=1, sent=1, answered=1, latency=("x",), service=("x",))
+    store.write(f"{folder}plan.json", Ready(worker=0, plan=made.plan("broken")).encode())
+    store.write(f"{folder}samples-000000.json", Batch(worker=0, number=0, start=1e9, samples=(broken,)).encode())
+    status, summary = main("--name", "broken")
+    assert status == 1
+    assert "'x' is no histogram" in summary["error"]
 
 
 def test_no_such_run(main) -> None:

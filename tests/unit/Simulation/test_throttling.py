@@ -135,3 +135,12 @@ def test_the_edges_are_left_out() -> None:
 
 def test_no_call_at_all() -> None:
     assert throttling([Asked(10, 10, [Second(0, 0.0, 0, 0)])], 1.0, 1.0).state is State.NOTHING
+    failed = [Second(second, 0.0, 0, 10, 10) for second in range(10)]
+    assert throttling([Asked(10, 10, failed)], 1.0, 1.0).state is State.NOTHING
+
+
+def test_where_all_tries_are_refused_no_limit_is_seen() -> None:
+    refused = [Second(second, 0.0, 50, 10) for second in range(30)]
+    told = throttling([Asked(10, 10, refused)], 1.0, 1.0)
+    assert told.state is State.UNCLEAR
+    assert "nothing was answered meanwhile" in told.says

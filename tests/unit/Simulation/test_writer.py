@@ -70,3 +70,11 @@ def test_a_run_of_which_the_end_can_not_be_written_says_so(tmp_path: Path) -> No
     store.broken = True
     with pytest.raises(StoreError):
         writer.end()
+
+
+def test_a_run_that_is_stopped_before_it_is_written_of(tmp_path: Path) -> None:
+    store, recorder = Folder(tmp_path), Recorder(1.0)
+    load = Load(None, iter(()), recorder, Tries())  # type: ignore[arg-type]  # as above
+    record(recorder, 0.001)
+    Writer(store, "first", 0, 1e9, load, recorder).end()
+    assert [entry.key[-19:] for entry in store.list("")] == ["samples-000000.json"]
