@@ -11,6 +11,7 @@ from feature_store_airflow.simulation import (
     CHOOSE,
     REPORT_TASK,
     WORK,
+    WORKERS,
     ChooseNameOperator,
     judge_simulation,
     simulation_params,
@@ -51,15 +52,15 @@ NAME = f"{{{{ ti.xcom_pull(task_ids='{CHOOSE}', key='name') or '' }}}}"
 OPTIONAL = "{{{{ '--{option}=' ~ params.{name} if params.{name} is not none else '' }}}}"
 WORKER = (
     *("python", "-m", "Simulation.worker", f"--bucket={BUCKET}", f"--name={NAME}"),
-    *("--worker={{ ti.map_index }}", "--workers={{ params.workers }}"),
-    *("--rates={{ params.rates }}", "--seconds={{ params.seconds }}", "--shape={{ params.shape }}"),
-    *("--many={{ params.many }}", "--many-size={{ params.many_size }}", "--ids={{ params.ids }}"),
+    *("--worker={{ ti.map_index }}", "--workers={{ params.workers | int }}"),
+    *("--rates={{ params.rates }}", "--seconds={{ params.seconds | int }}", "--shape={{ params.shape }}"),
+    *("--many={{ params.many }}", "--many-size={{ params.many_size | int }}", "--ids={{ params.ids }}"),
     *("--view={{ params.view }}", f"--keyspace={setting('keyspaces.keyspace')}"),
     OPTIONAL.format(option="capacity", name="capacity"),
 )
 REPORT = (
     *("python", "-m", "Simulation.report", f"--bucket={BUCKET}", f"--name={NAME}"),
-    *("--p99-ms={{ params.p99_ms }}", "--errors={{ params.errors }}", f"--region={setting('region')}"),
+    *("--p99-ms={{ params.p99_ms }}", "--errors={{ params.errors }}"),
     OPTIONAL.format(option="against", name="against"),
 )
 
@@ -72,6 +73,8 @@ with DAG(
     start_date=datetime(2011, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    # They wait for each other: Airflow's own limit of a DAG's tasks (16) would hold the rest back.
+    max_active_tasks=WORKERS,
     default_args=DEFAULT_ARGS,
     params=simulation_params(),
     tags=["feature-store", "ecs", "keyspaces"],

@@ -24,7 +24,10 @@ RECORD = "simulation"  # .json, in the folder of the run: which simulation it ha
 # As Simulation/plan.py has it, which a DAG may not import; a test says they agree.
 NAMES = r"[a-z0-9][a-z0-9._-]{0,99}"
 SHAPES = ("steps", "ramp", "spike")
-NUMBER = r"[0-9]{1,7}(\.[0-9]{1,3})?"
+NUMBER = r"[0-9]{1,6}(\.[0-9]{1,3})?"
+# To Python a $ is also before a line's end; to the browser, whose form checks the same patterns, it is not.
+END = r"$(?!\n)"
+WORKERS = 32  # at most
 LONGEST = timedelta(hours=4)  # of a plan
 START_WITHIN = timedelta(minutes=5)  # so long a worker waits for the others
 SUFFIX = 5  # characters that are left for -2, -3 and so on
@@ -33,13 +36,12 @@ SUFFIX = 5  # characters that are left for -2, -3 and so on
 def simulation_params() -> dict[str, Param]:
     """Make the params of the DAG of simulations."""
     views = [view.name for view in registry.views()]
-    bounds: dict[str, Any] = {"minimum": 0, "maximum": 1}
-    name: dict[str, Any] = {"type": ["null", "string"], "pattern": rf"^{NAMES}$"}
+    name: dict[str, Any] = {"type": ["null", "string"], "pattern": rf"^{NAMES}{END}"}
     return {
         "rates": Param(
             "50,100,200",
             type="string",
-            pattern=rf"^{NUMBER}(,{NUMBER}){{0,19}}$",
+            pattern=rf"^{NUMBER}(,{NUMBER}){{0,19}}{END}",
             title="Rates",
             description="Calls per second of all workers together, one after the other, such as 50,100,200",
         ),
@@ -50,7 +52,7 @@ def simulation_params() -> dict[str, Param]:
             2,
             type="integer",
             minimum=1,
-            maximum=32,
+            maximum=WORKERS,
             title="Workers",
             description="Fargate tasks that share the calls. The report says if they were the bottleneck",
         ),
@@ -62,14 +64,16 @@ def simulation_params() -> dict[str, Param]:
             description="steps: each rate at once; ramp: evenly from one to the next; spike: the first rate, and each "
             "of the others suddenly between",
         ),
-        "many": Param(0.0, type="number", **bounds, title="Share of get_many", description="Of all calls, 0 to 1"),
+        "many": Param(
+            0.0, type="number", minimum=0, maximum=1, title="Share of get_many", description="Of all calls, 0 to 1"
+        ),
         "many_size": Param(
             20, type="integer", minimum=1, maximum=1000, title="Entities of a get_many", description="In each such call"
         ),
         "ids": Param(
             "uniform",
             type="string",
-            pattern=rf"^(uniform|zipf:{NUMBER}|trace:s3://[a-z0-9.-]+/[^\s]+)$",
+            pattern=rf"^(uniform|zipf:(?=[0-9.]*[1-9]){NUMBER}|trace:s3://[a-z0-9.-]+/[^\s]{{1,1024}}){END}",
             title="Entities",
             description="Who is asked for: uniform, zipf:1.1 (few of them often), or trace:s3://BUCKET/KEY (one id a "
             f"line; the task may read below {layout.SIMULATIONS}/ of the feature store's bucket)",
@@ -93,7 +97,8 @@ def simulation_params() -> dict[str, Param]:
         "errors": Param(
             0.0001,
             type="number",
-            **bounds,
+            exclusiveMinimum=0,
+            maximum=1,
             title="Objective: errors",
             description="The share of calls that may fail there",
         ),
@@ -146,7 +151,7 @@ class ChooseNameOperator(BaseOperator):
         s3.load_string(json.dumps({NAME: name}), key, bucket, replace=True)
         context["ti"].xcom_push(key=NAME, value=name)
         self.log.info("The simulation is s3://%s/%s", self.bucket, layout.simulation(name))
-        return list(range(params["workers"]))
+        return list(range(int(params["workers"])))  # to JSON 2.0 is a whole number
 
     def _is_used(self, s3: S3Hook, name: str) -> bool:
         return bool(s3.list_keys(self.bucket, prefix=layout.simulation(name), max_items=1))

@@ -45,7 +45,8 @@ def list_simulations() -> Response:
     found = {
         name: when
         for key, when in written.items()
-        if key == layout.simulation_report(name := key.removeprefix(prefix).partition("/")[0], "html")
+        if re.fullmatch(NAMES, name := key.removeprefix(prefix).partition("/")[0])
+        and key == layout.simulation_report(name, "html")
     }
     newest = sorted(found.items(), key=lambda each: each[1], reverse=True)
     return html(template("feature_store_airflow", "simulations.html.j2").render(simulations=newest))

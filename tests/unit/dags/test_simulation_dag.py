@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from datetime import timedelta
@@ -13,8 +14,10 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from feature_store_airflow.notifier import notify_failure
-from feature_store_airflow.simulation import LONGEST, START_WITHIN
+from feature_store_airflow.simulation import LONGEST, START_WITHIN, WORKERS
 from feature_store_airflow.simulation_task import BESIDE
+
+from Simulation.plan import MOST, Plan, add_arguments
 
 pytestmark = pytest.mark.unit
 
@@ -61,6 +64,16 @@ def render(dag: Any, context_of: Any) -> Any:
     return rendered
 
 
+def plan_of(task: Any) -> Plan:
+    """What a worker makes of its command."""
+    parser = argparse.ArgumentParser()
+    for option in ("--bucket", "--worker"):
+        parser.add_argument(option)
+    add_arguments(parser)
+    command = task.overrides["containerOverrides"][0]["command"]
+    return Plan.from_arguments(parser.parse_args([word for word in command[3:] if word]))
+
+
 def check(dag: Any, conf: dict[str, Any]) -> None:
     """Check a trigger's conf as the API server does, on the DAG that it reads from the database."""
     served = DagSerialization.from_dict(DagSerialization.to_dict(dag))
@@ -79,6 +92,7 @@ def test_the_edges(dag: Any) -> None:
 def test_owner_retries_and_timeouts(dag: Any) -> None:
     assert dag.dagrun_timeout is None
     assert (dag.max_active_runs, dag.catchup) == (1, False)
+    assert dag.max_active_tasks >= WORKERS  # they wait for each other
     assert type(dag.timetable).__name__ == "NullTimetable"
     for task in dag.tasks:
         assert task.owner == "feature-store"
@@ -167,13 +181,41 @@ def test_every_template_renders(render: Any, task_id: str) -> None:
         {},
         {"rates": "1"},
         {"rates": "0.5,10,1000"},
+        {"rates": "999999.999"},
         {"ids": "zipf:1.1"},
+        {"ids": "zipf:0.001"},
         {"ids": "trace:s3://lake/simulation_results/ids.txt"},
         {"name": "before-1", "against": "load.2", "capacity": 100, "workers": 32, "many": 1},
     ],
 )
-def test_what_it_takes(dag: Any, conf: dict[str, Any]) -> None:
+def test_what_it_takes(dag: Any, render: Any, conf: dict[str, Any]) -> None:
     check(dag, conf)
+    assert plan_of(render("run_worker", 0, **{"name": "load", **conf}))
+
+
+def test_whatever_it_takes_is_a_plan(dag: Any, render: Any) -> None:
+    """At the bounds of each param."""
+    assert float("9" * 6 + ".999") <= MOST
+    tried = 0
+    for name in ("seconds", "workers", "shape", "many", "many_size", "view"):
+        schema = dag.params.get_param(name).schema
+        values = schema.get("enum") or [schema[bound] for bound in ("minimum", "maximum")]
+        for value in values:
+            check(dag, {name: value})
+            assert getattr(plan_of(render("run_worker", 0, **{name: value})), name) == value
+            tried += 1
+    assert tried >= 12
+
+
+@pytest.mark.parametrize("param", ["seconds", "workers", "many_size"])
+def test_a_whole_number_may_be_written_with_a_point(dag: Any, render: Any, param: str) -> None:
+    check(dag, {param: 20.0})  # JSON knows no difference
+    assert getattr(plan_of(render("run_worker", 0, **{param: 20.0})), param) == 20
+
+
+def test_what_is_asked_for_is_no_template(render: Any) -> None:
+    ids = "trace:s3://lake/{{var.json.feature_store.region}}'\"$(id)`id`"
+    assert plan_of(render("run_worker", 0, ids=ids)).ids == ids
 
 
 @pytest.mark.parametrize(
@@ -183,6 +225,13 @@ def test_what_it_takes(dag: Any, conf: dict[str, Any]) -> None:
         {"rates": "50,,100"},
         {"rates": "50;rm"},
         {"rates": "-1"},
+        {"rates": "1000000"},
+        {"rates": "50\n"},
+        {"name": "load\n"},
+        {"ids": "zipf:0.0"},
+        {"ids": "uniform\n"},
+        {"ids": "trace:s3://lake/a b"},
+        {"ids": "trace:s3://lake/" + "a" * 1025},
         {"seconds": 0},
         {"seconds": 3601},
         {"workers": 33},
@@ -198,7 +247,7 @@ def test_what_it_takes(dag: Any, conf: dict[str, Any]) -> None:
         {"name": "a" * 101},
         {"against": ""},
         {"p99_ms": 0},
-        {"errors": -0.1},
+        {"errors": 0},
         {"capacity": 0},
     ],
 )

@@ -11,6 +11,8 @@ from feature_store_airflow import simulation
 from feature_store_airflow.failures import PlanRejected, RunIncomplete
 from feature_store_airflow.simulation import ChooseNameOperator, check, judge_simulation, name_of
 
+from Simulation import plan
+
 pytestmark = [
     pytest.mark.unit,
     pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette"),  # Airflow's own import of its API
@@ -70,6 +72,15 @@ class TestName:
 
         assert name_of(run_id) == name
         assert re.fullmatch(simulation.NAMES, name)
+
+    def test_may_be_of_as_many_workers_as_json_has_it(self, perform, s3) -> None:
+        assert self.choose(perform, workers=2.0)[0] == [0, 1]
+
+
+def test_what_may_be_asked_for_is_named_as_the_workers_have_it() -> None:
+    assert plan.NAME.pattern == simulation.NAMES
+    assert plan.SHAPES == simulation.SHAPES
+    assert plan.WORKERS >= simulation.WORKERS
 
 
 class TestCheck:
@@ -159,11 +170,13 @@ class TestPages:
         self.put(s3, "second", record=False)
         s3.put_object(Bucket="lake", Key="simulation_results/third/workers/00/plan.json", Body=b"{}")
         s3.put_object(Bucket="lake", Key="simulation_results/fourth/workers/report.html", Body=b"{}")
+        s3.put_object(Bucket="lake", Key="simulation_results/Fifth?x/report.html", Body=b"{}")
         got = client().get("/feature-store/simulations").text
         assert 'href="./simulations/first"' in got
         assert 'href="./simulations/second"' in got
         assert "third" not in got
         assert "fourth" not in got
+        assert "Fifth" not in got
 
     def test_say_where_there_is_none(self, client, s3) -> None:
         assert "There is no report of a simulation yet" in client().get("/feature-store/simulations").text
