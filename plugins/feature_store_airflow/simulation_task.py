@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.amazon.aws.exceptions import EcsOperatorError, EcsTaskFailToStart
+from airflow.providers.amazon.aws.exceptions import EcsOperatorError
 from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
 from airflow.providers.amazon.aws.operators.ecs import EcsRunTaskOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferralTimeout
-from botocore.exceptions import WaiterError
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
+from botocore.exceptions import ClientError, WaiterError
 
 from feature_store_airflow.failures import SimulationFailed, records_failure
 from feature_store_airflow.links import SimulationReportLink
@@ -26,6 +26,7 @@ ARN = "ecs_task_arn"  # the XCom in which the provider leaves the task
 # What a task takes beside its plan: to get its place on Fargate, to pull its image, to write its last samples.
 BESIDE = timedelta(minutes=10)
 LOG_EVERY = timedelta(seconds=5)
+LATE = "Max attempts exceeded"  # what botocore says of a wait that was over; all else is that it could not look
 
 
 class SimulationTaskOperator(EcsRunTaskOperator):
@@ -79,6 +80,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         self.worker = worker
         self.poll_seconds = poll_seconds
         self.defers = deferrable
+        self._killed = False
 
     @records_failure
     def execute(self, context: Context) -> str | None:
@@ -93,7 +95,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         (override,) = self.overrides["containerOverrides"]
         override["command"] = [word for word in override["command"] if word]
         within = (length(context["params"]) + START_WITHIN if self.of_plan else timedelta()) + BESIDE
-        self.waiter_delay = max(1, int(self.poll_seconds))
+        self.waiter_delay = max(1, math.ceil(float(self.poll_seconds)))
         self.waiter_max_attempts = math.ceil(within.total_seconds() / self.waiter_delay)
         self.wait_for_completion = not self.defers
         try:
@@ -106,7 +108,8 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         except WaiterError as error:
             if self.task_log_fetcher:
                 self.task_log_fetcher.join()  # the provider has told it to stop, and does not wait for it
-            raise self._too_long(within) from error
+            late = f"{error.kwargs['reason']}".startswith(LATE)
+            raise self._stopped(f"did not end within {within}" if late else f"can't be watched ({error})") from error
         if not self.defers:
             return last
         hook = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name}
@@ -123,9 +126,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         """Go on after the wait in the triggerer."""
         check_event(event)
         self.arn = arn
-        lines = self._show_log()
-        self._check_success_task()
-        return lines[-1] if lines else None
+        return self._conclude()
 
     @records_failure
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:  # noqa: ANN401 - as Airflow's
@@ -133,23 +134,41 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as error:
+            # Airflow has kept nothing of what was to be resumed.
             ti = context["ti"]
             self.arn = ti.xcom_pull(task_ids=ti.task_id, key=ARN, map_indexes=ti.map_index)
-            raise self._too_long(None) from error
+            if self._look().get("lastStatus", "STOPPED") == "STOPPED":  # while there was no triggerer to see it
+                return self._conclude()
+            raise self._stopped("did not end in time") from error
+
+    def on_kill(self) -> None:
+        """Stop the task of ECS: nobody is to measure, and to load the store, for a run that is given up."""
+        # Airflow calls this from its signal handler and lets the task go on: one that is just being started is stopped
+        # by _start_task.
+        self._killed = True
+        super().on_kill()
+
+    def _start_task(self) -> None:
+        super()._start_task()  # type: ignore[no-untyped-call] # the provider's
+        if self._killed:
+            self.on_kill()
+
+    def _conclude(self) -> str | None:
+        last = self._show_log()
+        self._check_success_task()
+        return last
 
     def _check_success_task(self) -> None:
-        """See how the task of ECS ended, as the provider does; say it in this project's words."""
-        try:
-            super()._check_success_task()
-        except (AirflowException, EcsTaskFailToStart) as error:
-            raise SimulationFailed(f"{self._how_it_ended()}\nNext: {self._next()}") from error
+        """See how the task of ECS ended, in place of the provider's own way, which fails where there is no log."""
+        task = self._look()
+        if task.get("stopCode") == "TaskFailedToStart" or _exit_codes(task) != [0]:
+            raise SimulationFailed(f"{self._how_it_ended(task)}\nNext: {self._next()}")
 
-    def _how_it_ended(self) -> str:
-        (task,) = self._ecs.describe_tasks(cluster=self.cluster, tasks=[self.arn])["tasks"] or [{}]
+    def _how_it_ended(self, task: Mapping[str, Any]) -> str:
         said = f"The task {self._get_ecs_task_id(self.arn)} of ECS"
         if task.get("stopCode") == "TaskFailedToStart":
             return f"{said} did not start: {task.get('stoppedReason', '')}"
-        codes = [each["exitCode"] for each in task.get("containers", []) if "exitCode" in each]
+        codes = _exit_codes(task)
         code = f"exit code {codes[0]}" if codes else "no exit code"
         lines = "\n".join(self._last_lines())
         return f"{said} ended with {code} ({task.get('stoppedReason', 'it is not there any more')}).\n{lines}".rstrip()
@@ -158,25 +177,40 @@ class SimulationTaskOperator(EcsRunTaskOperator):
     def _ecs(self) -> Any:  # noqa: ANN401 - declared by the provider as a function
         return self.client
 
+    def _look(self) -> dict[str, Any]:
+        """Return the task as ECS describes it; empty if ECS does not know it: not yet, or an hour after its end."""
+        found: list[dict[str, Any]] = self._ecs.describe_tasks(cluster=self.cluster, tasks=[self.arn])["tasks"]
+        return found[0] if found else {}
+
     def _last_lines(self) -> list[str]:
-        return self._get_task_log_fetcher().get_last_log_messages(self.number_logs_exception)
+        try:
+            return self._get_task_log_fetcher().get_last_log_messages(self.number_logs_exception)
+        except ClientError as error:
+            # The log explains a failure; that it can't be read must not hide the failure itself.
+            return [f"(its log can't be read: {error})"]
 
-    def _show_log(self) -> list[str]:
-        """Write the log of the task of ECS into that of this task, and return its lines."""
+    def _show_log(self) -> str | None:
+        """Write the log of the task of ECS into that of this task, and return its last line."""
         hook = AwsLogsHook(aws_conn_id=self.aws_conn_id, region_name=self.awslogs_region)
-        events = hook.get_log_events(f"{self.awslogs_group}", self._get_logs_stream_name())
-        lines = [event["message"] for event in events]
-        for line in lines:
-            self.log.info("%s", line)
-        return lines
+        last = None
+        try:
+            for event in hook.get_log_events(f"{self.awslogs_group}", self._get_logs_stream_name()):
+                last = event["message"]
+                self.log.info("%s", last)
+        except ClientError as error:
+            # There is none of a task that did not start: how it ended says why.
+            self.log.warning("The log of the task of ECS can't be read: %s", error)
+        return last
 
-    def _too_long(self, within: timedelta | None) -> SimulationFailed:
+    def _stopped(self, what: str) -> SimulationFailed:
         """Stop a task that is not over when it should be; what to raise."""
-        self._ecs.stop_task(cluster=self.cluster, task=self.arn, reason="It took longer than its plan")
-        took = f"within {within}" if within else "in time"
+        end = "was stopped"
+        try:
+            self._ecs.stop_task(cluster=self.cluster, task=self.arn, reason="Its task in Airflow has failed")
+        except ClientError as error:
+            end = f"could not be stopped ({error}): see in the console of ECS whether it still runs"
         return SimulationFailed(
-            f"The task {self._get_ecs_task_id(self.arn)} of ECS did not end {took}, and was stopped.\n"
-            f"Next: {self._next()}"
+            f"The task {self._get_ecs_task_id(self.arn)} of ECS {what}, and {end}.\nNext: {self._next()}"
         )
 
     @staticmethod
@@ -185,3 +219,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
             "see the log of this task; the report names what is missing. Then trigger the simulation again: a task of "
             "it that is cleared alone finds its name used."
         )
+
+
+def _exit_codes(task: Mapping[str, Any]) -> list[int]:
+    return [each["exitCode"] for each in task.get("containers", []) if "exitCode" in each]

@@ -40,6 +40,8 @@ DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=F
 
 LONGEST_PAUSE = 300.0  # seconds, between two looks that AWS did not answer
 SEEN, ERROR = "seen", "error"
+# Looks after which a task is taken for lost that ECS does not know: it may not know one yet that it has just started.
+UNKNOWN_LOOKS = 5
 
 
 def check_event(event: Mapping[str, str]) -> None:
@@ -176,15 +178,17 @@ class TaskTrigger(AwsTrigger):
         super().__init__(cluster=cluster, task_arn=task_arn, **more)
         self.cluster, self.task_arn = cluster, task_arn
         self._shown = ""
+        self._unknown = 0
 
     def look(self) -> str | None:
-        """Return the state of a task that has ended, or that ECS does not know any more."""
+        """Return the state of a task that has ended, or that ECS does not know."""
         found = self.hook.conn.describe_tasks(cluster=self.cluster, tasks=[self.task_arn])["tasks"]
         status: str = found[0]["lastStatus"] if found else "MISSING"
+        self._unknown = 0 if found else self._unknown + 1
         if status != self._shown:
             self._shown = status
             self.log.info("Task %s: %s", self.task_arn, status)
-        return status if status in ("STOPPED", "MISSING") else None
+        return status if status == "STOPPED" or self._unknown >= UNKNOWN_LOOKS else None
 
     async def on_kill(self) -> None:
         """Stop the task, as StepTrigger cancels its step; one that is missed here ends by itself, with its plan."""

@@ -6,13 +6,16 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.operators.ecs import EcsRunTaskOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from botocore.exceptions import WaiterError
 from feature_store_airflow import simulation_task
 from feature_store_airflow.failures import SimulationFailed
 from feature_store_airflow.simulation_task import SimulationTaskOperator
 from feature_store_airflow.triggers import TaskTrigger
 
+from infra.local.aws.ecs import LocalBackend
 from infra.local.settings import SECRET_NAME
 from tests.unit.conftest import SETTINGS
 from tests.unit.infra.aws.cloud import Cloud, cloud, wait_until
@@ -69,6 +72,64 @@ def test_a_task_that_does_not_start_is_told_with_ecs_reason(cloud, about, perfor
         perform(operator("true"), about=about)
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_without_a_log_it_is_told_all_the_same(cloud, about, perform, deferrable) -> None:
+    """As a task that was stopped before it started: on AWS nothing makes its log stream."""
+    about["var"]["json"]["feature_store"]["simulation"]["log_group"] = "/none"
+    with pytest.raises(SimulationFailed, match=r"ended with exit code 3 \(Essential"):
+        perform(operator("exit 3", deferrable=deferrable), about=about)
+
+
+def test_a_task_that_did_not_start_has_no_log_and_is_told_in_the_triggerers_way_too(cloud, about, perform) -> None:
+    cloud.client("ecs").list_clusters()
+    cloud.client("secretsmanager").put_secret_value(SecretId=SECRET_NAME, SecretString="{}")
+    with pytest.raises(SimulationFailed, match="did not start: ResourceInitializationError"):
+        perform(operator("true", deferrable=True), about=about)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_task_that_ecs_does_not_know_yet_is_waited_for(cloud, about, perform, monkeypatch, deferrable) -> None:
+    """ECS is consistent in the end only: right after RunTask there may be none such."""
+    look, unknown = LocalBackend.find_task, [None, None]
+    monkeypatch.setattr(LocalBackend, "find_task", lambda *asked: unknown.pop() if unknown else look(*asked))
+    assert perform(operator("echo done", deferrable=deferrable), about=about)[0] == "done"
+    assert unknown == []
+
+
+def test_a_task_that_ecs_has_forgotten_is_a_failure(cloud, about, perform, monkeypatch) -> None:
+    monkeypatch.setattr(LocalBackend, "find_task", lambda *_: None)
+    with pytest.raises(SimulationFailed, match="it is not there any more"):
+        perform(operator("true", deferrable=True), about=about)
+
+
+def test_a_wait_that_aws_refuses_is_not_called_late(cloud, about, perform, monkeypatch) -> None:
+    def refuse(self: Any) -> None:
+        raise WaiterError("TasksStopped", "An error occurred (AccessDeniedException): no", {})
+
+    monkeypatch.setattr(EcsRunTaskOperator, "_wait_for_task_ended", refuse)
+    with pytest.raises(SimulationFailed, match=r"can't be watched \(.*AccessDenied.*\), and was stopped"):
+        perform(operator("exec sleep 60"), about=about)
+
+
+def test_a_task_that_ended_while_there_was_no_triggerer_is_no_late_one(cloud, about, perform) -> None:
+    def wait(deferred: TaskDeferred) -> Any:
+        wait_until(lambda: state(cloud, deferred.kwargs["arn"]) == "STOPPED", "the task's end")
+        return time_over(deferred)
+
+    assert perform(operator("echo done", deferrable=True), about=about, waiting=wait)[0] == "done"
+
+
+def test_a_long_log_is_shown_to_its_end(cloud, about, perform) -> None:
+    """CloudWatch gives ten thousand lines at a time."""
+    assert perform(operator("seq 12000", deferrable=True), about=about)[0] == "12000"
+
+
+def test_the_wait_may_be_of_less_than_seconds(about, perform, monkeypatch) -> None:
+    monkeypatch.setattr(SimulationTaskOperator, "defer", lambda *_, **__: None)
+    about["var"]["json"]["feature_store"]["poll_seconds"] = 0.5
+    perform(operator("true", deferrable=True), about=about)
+
+
 def test_a_task_that_someone_stops_is_a_failure(cloud, about, perform) -> None:
     def stop(deferred: TaskDeferred) -> Any:
         arn = deferred.kwargs["arn"]
@@ -107,6 +168,22 @@ def test_a_killed_task_stops_that_of_ecs(cloud, about, context_of) -> None:
     with pytest.raises(TaskDeferred):
         task.execute(context)
     task.on_kill()
+    wait_until(lambda: state(cloud, task.arn) == "STOPPED", "the task's end")
+
+
+def test_one_that_is_killed_while_it_starts_stops_that_of_ecs(cloud, about, context_of, monkeypatch) -> None:
+    task = operator("exec sleep 60", deferrable=True)
+    context = {**context_of(task), **about}
+    task.render_template_fields(context)
+    start = EcsRunTaskOperator._start_task
+
+    def killed(self: Any) -> None:
+        self.on_kill()  # there is nothing to stop yet
+        start(self)
+
+    monkeypatch.setattr(EcsRunTaskOperator, "_start_task", killed)
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
     wait_until(lambda: state(cloud, task.arn) == "STOPPED", "the task's end")
 
 
