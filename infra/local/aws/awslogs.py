@@ -9,7 +9,7 @@ from pathlib import Path
 
 LOOK_SECONDS = 0.2
 LONGEST = 256 * 1024  # bytes of a line; CloudWatch takes no longer event, and the driver splits it as here
-FILES = ("stdout", "stderr")
+FILES = ("stderr", "stdout")  # of one look in this order: what a program sums up in its last line is in stdout
 
 # Takes (milliseconds since the epoch, line) in the order of time.
 Put = Callable[[list[tuple[int, str]]], None]
@@ -27,7 +27,8 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, name=f"awslogs {folder.parent.name}", daemon=True)
 
     def start(self) -> None:
-        """Start to follow."""
+        """Start to follow; from now on there is a log, if an empty one."""
+        self._put([])
         self._thread.start()
 
     def finish(self) -> None:

@@ -298,7 +298,7 @@ def _override(overrides: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _log_of(container: Mapping[str, Any], task_id: str) -> Put | None:
-    """Make the log stream of a task, as the log driver awslogs does; what takes lines for it."""
+    """Return what takes lines for the log stream of a task, and makes it first, as the log driver awslogs does."""
     log = container.get("logConfiguration")
     if log is None:
         return None
@@ -307,9 +307,11 @@ def _log_of(container: Mapping[str, Any], task_id: str) -> Put | None:
     options = log["options"]
     group, stream = options["awslogs-group"], f"{options['awslogs-stream-prefix']}/{container['name']}/{task_id}"
     logs = logs_backends[DEFAULT_ACCOUNT_ID][options["awslogs-region"]]
-    logs.create_log_stream(group, stream)
 
     def put(lines: list[tuple[int, str]]) -> None:
+        # The driver makes it when the container starts: of a task that did not start there is none.
+        if stream not in logs.groups[group].streams:
+            logs.create_log_stream(group, stream)
         logs.put_log_events(group, stream, [{"timestamp": at, "message": line} for at, line in lines])
 
     return put

@@ -96,7 +96,7 @@ class TaskRunner:
             container: what it runs.
             life: what is to be told of it.
             fetch: returns the value at a `valueFrom`; NotStartedError if it can't be had.
-            put: takes the lines of its log; None if the definition has no log.
+            put: takes the lines of its log, none when it begins; None if the definition has no log.
         """
         self._stack = stack
         self._container = container
@@ -144,21 +144,19 @@ class TaskRunner:
                 status = process.wait()
         except NotStartedError as error:
             self._refuse(f"{error}")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a word that no program can be given
             self._refuse(f"CannotStartContainerError: {error}")
         finally:
             self._finish(follower, status)
 
     def _finish(self, follower: Follower | None, status: int | None) -> None:
         self._move("DEPROVISIONING")
-        if follower:
-            follower.finish()  # before the state: whoever sees that a task has ended finds all of its log
         try:
-            # What the command has left running ends with its container; nobody waits for it.
+            if follower:
+                follower.finish()  # before the state: whoever sees that a task has ended finds all of its log
+        finally:  # also of a task whose log nobody takes
             self._remove()
-        except OSError as error:
-            log.warning("%s: what is left of the task can't be removed: %s", self._thread.name, error)
-        self._settle(status)
+            self._settle(status)
 
     def _start(self) -> subprocess.Popen[bytes] | None:
         """Start the command; None if the task was stopped before.
@@ -227,9 +225,13 @@ class TaskRunner:
             life.desired_status = life.last_status = "STOPPED"
 
     def _remove(self) -> None:
-        sessions.end_all(sessions.recorded(self._folder / "processes"), 0.0)
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
+        """End what the command has left running, which ends with its container; nobody waits for it."""
+        try:
+            sessions.end_all(sessions.recorded(self._folder / "processes"), 0.0)
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+        except OSError as error:
+            log.warning("%s: what is left of the task can't be removed: %s", self._thread.name, error)
 
 
 def secret_value(where: str, text: Callable[[str], str]) -> str:

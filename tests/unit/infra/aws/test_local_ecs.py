@@ -57,8 +57,16 @@ class Tasks:
 
     def log(self, arn: str) -> list[str]:
         stream = f"run/simulation/{arn.rpartition('/')[2]}"
-        events = self.cloud.client("logs").get_log_events(logGroupName=LOG_GROUP, logStreamName=stream)["events"]
+        logs = self.cloud.client("logs")
+        try:
+            events = logs.get_log_events(logGroupName=LOG_GROUP, logStreamName=stream)["events"]
+        except logs.exceptions.ResourceNotFoundException:  # its container has not started
+            return []
         return [event["message"] for event in events]
+
+    def streams(self) -> list[str]:
+        found = self.cloud.client("logs").describe_log_streams(logGroupName=LOG_GROUP)["logStreams"]
+        return [each["logStreamName"] for each in found]
 
     def saying(self, arn: str, what: str) -> str:
         """Wait for a line of the log that begins so; the rest of it."""
@@ -115,6 +123,23 @@ def test_a_running_task_says_no_end(ecs: Tasks) -> None:
     assert (seen["lastStatus"], seen["desiredStatus"]) == ("RUNNING", "RUNNING")
     assert not {"stoppedReason", "stopCode", "stoppedAt"} & set(seen)
     assert "exitCode" not in seen["containers"][0]
+
+
+def test_what_a_program_sums_up_is_the_last_line(ecs: Tasks) -> None:
+    arn = ecs.shell("echo '{}'; echo working >&2")  # at the same time
+    ecs.wait(arn, "STOPPED")
+    assert ecs.log(arn) == ["working", "{}"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_task_whose_log_nobody_takes_ends_all_the_same(ecs: Tasks, cloud: Cloud) -> None:
+    arn = ecs.shell("trap 'echo late; exit 0' TERM; sleep 60 & echo child $!; wait")
+    child = int(ecs.saying(arn, "child "))
+    cloud.client("logs").delete_log_group(logGroupName=LOG_GROUP)
+    ecs.ecs.stop_task(cluster=NAME, task=arn)
+    ecs.wait(arn, "STOPPED")
+    assert not alive(child)
+    assert not tasks.folder_of(cloud.stack, arn.rpartition("/")[2]).exists()
 
 
 def test_the_log_is_there_while_it_runs(ecs: Tasks) -> None:
@@ -191,7 +216,13 @@ def test_without_its_secret_a_task_does_not_start(ecs: Tasks, cloud: Cloud, chan
     assert "hidden-1" not in done["stoppedReason"]
     assert "exitCode" not in done["containers"][0]
     assert "startedAt" not in done
-    assert ecs.log(arn) == []
+    assert ecs.streams() == []
+
+
+def test_a_task_that_says_nothing_has_an_empty_log(ecs: Tasks) -> None:
+    arn = ecs.shell("true")
+    ecs.wait(arn, "STOPPED")
+    assert ecs.streams() == [f"run/simulation/{arn.rpartition('/')[2]}"]
 
 
 def test_a_secret_is_read_when_a_task_starts(ecs: Tasks, cloud: Cloud) -> None:
@@ -206,6 +237,14 @@ def test_a_command_that_is_not_there_does_not_start(ecs: Tasks) -> None:
     assert (done["stopCode"], done["stoppedReason"]) == (
         "TaskFailedToStart",
         "CannotStartContainerError: no-such-program: executable file not found in $PATH",
+    )
+
+
+def test_a_word_that_no_program_takes_does_not_start(ecs: Tasks) -> None:
+    done = ecs.wait(ecs.run("echo", "a\0b"), "STOPPED")
+    assert (done["stopCode"], done["stoppedReason"]) == (
+        "TaskFailedToStart",
+        "CannotStartContainerError: embedded null byte",
     )
 
 
@@ -256,7 +295,8 @@ def test_the_end_of_the_aws_is_the_end_of_its_tasks(ecs: Tasks, cloud: Cloud) ->
     cloud.aws.stop = lambda: None  # type: ignore[method-assign] # the fixture's, a second time
 
 
-def test_what_a_killed_aws_left_is_ended_and_removed(ecs: Tasks, cloud: Cloud) -> None:
+def test_what_a_killed_aws_left_is_ended_and_removed(ecs: Tasks, cloud: Cloud, monkeypatch: Any) -> None:
+    monkeypatch.setattr(tasks.TaskRunner, "_remove", lambda _: None)  # one that was killed removes nothing
     arn = ecs.shell("echo pid $$; exec sleep 60")
     pid = int(ecs.saying(arn, "pid "))
     task_id = arn.rpartition("/")[2]
