@@ -104,6 +104,24 @@ class Bucket:
         """List the keys that begin so; StoreError if S3 does not say."""
         return [*self.written(prefix)]
 
+    def folders(self, prefix: str) -> list[str]:
+        """List the names of what lies directly in a folder and is one, without what is in it; `prefix` ends in a slash.
+
+        StoreError if S3 does not say.
+        """
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
+        try:
+            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        except (BotoCoreError, ClientError) as error:
+            raise self._unwell(error) from error
+        return [name.removeprefix(prefix).rstrip("/") for name in found]
+
+    def each_written(self, keys: Collection[str]) -> dict[str, datetime]:
+        """Say when objects were written, several at once; those that are not there are left out."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = zip(keys, threads.map(self.written, keys), strict=True)
+            return {key: written[key] for key, written in found if key in written}
+
     def written(self, prefix: str) -> dict[str, datetime]:
         """List the keys that begin so, with the time at which each object was written; StoreError if S3 does not."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)

@@ -40,14 +40,11 @@ def show_named(name: str) -> Response:
 
 def list_simulations() -> Response:
     """List the simulations that have a report, the newest first."""
-    prefix = f"{layout.SIMULATIONS}/"
-    written = Bucket.open().written(prefix)
-    found = {
-        name: when
-        for key, when in written.items()
-        if re.fullmatch(NAMES, name := key.removeprefix(prefix).partition("/")[0])
-        and key == layout.simulation_report(name, "html")
-    }
+    bucket = Bucket.open()
+    # By folders: the samples of a long run are thousands of objects.
+    names = [name for name in bucket.folders(f"{layout.SIMULATIONS}/") if re.fullmatch(NAMES, name)]
+    reports = {layout.simulation_report(name, "html"): name for name in names}
+    found = {reports[key]: when for key, when in bucket.each_written(reports).items()}
     newest = sorted(found.items(), key=lambda each: each[1], reverse=True)
     return html(template("feature_store_airflow", "simulations.html.j2").render(simulations=newest))
 

@@ -11,10 +11,10 @@ from airflow.providers.amazon.aws.exceptions import EcsOperatorError
 from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
 from airflow.providers.amazon.aws.operators.ecs import EcsRunTaskOperator
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralTimeout
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferralError, TaskDeferralTimeout
 from botocore.exceptions import ClientError, WaiterError
 
-from feature_store_airflow.failures import SimulationFailed, records_failure
+from feature_store_airflow.failures import SimulationFailed, WatchFailed, records_failure
 from feature_store_airflow.links import SimulationReportLink
 from feature_store_airflow.settings import POLL_SECONDS, setting
 from feature_store_airflow.simulation import CHOOSE, NAME, START_WITHIN, length
@@ -124,22 +124,26 @@ class SimulationTaskOperator(EcsRunTaskOperator):
 
     def resume(self, context: Context, event: Mapping[str, str], arn: str) -> str | None:  # noqa: ARG002 - Airflow's interface
         """Go on after the wait in the triggerer."""
-        check_event(event)
         self.arn = arn
+        try:
+            check_event(event)
+        except WatchFailed as error:
+            raise self._stopped(f"can't be watched ({error})") from error
         return self._conclude()
 
     @records_failure
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:  # noqa: ANN401 - as Airflow's
-        """Go on; what Airflow calls, also when the triggerer's time is over."""
+        """Go on; what Airflow calls, also when the triggerer's time is over, or the trigger itself has failed."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as error:
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
             # Airflow has kept nothing of what was to be resumed.
             ti = context["ti"]
             self.arn = ti.xcom_pull(task_ids=ti.task_id, key=ARN, map_indexes=ti.map_index)
             if self._look().get("lastStatus", "STOPPED") == "STOPPED":  # while there was no triggerer to see it
                 return self._conclude()
-            raise self._stopped("did not end in time") from error
+            late = isinstance(error, TaskDeferralTimeout)
+            raise self._stopped("did not end in time" if late else f"can't be watched ({error})") from error
 
     def on_kill(self) -> None:
         """Stop the task of ECS: nobody is to measure, and to load the store, for a run that is given up."""

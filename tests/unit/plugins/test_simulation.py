@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 from airflow.sdk import DAG
 from feature_store_airflow import simulation
+from feature_store_airflow.bucket import Bucket
 from feature_store_airflow.failures import PlanRejected, RunIncomplete
 from feature_store_airflow.simulation import ChooseNameOperator, check, judge_simulation, name_of
 
@@ -177,6 +178,22 @@ class TestPages:
         assert "third" not in got
         assert "fourth" not in got
         assert "Fifth" not in got
+
+    def test_list_without_looking_at_the_samples(self, client, s3, monkeypatch) -> None:
+        self.put(s3, "long", record=False)
+        for number in range(3):
+            s3.put_object(Bucket="lake", Key=f"simulation_results/long/workers/00/samples-{number:06}.json", Body=b"{}")
+        seen = []
+        written = Bucket.written
+
+        def noted(self: Any, prefix: str) -> Any:
+            found = written(self, prefix)
+            seen.extend(found)
+            return found
+
+        monkeypatch.setattr(Bucket, "written", noted)
+        assert 'href="./simulations/long"' in client().get("/feature-store/simulations").text
+        assert seen == ["simulation_results/long/report.html"]
 
     def test_say_where_there_is_none(self, client, s3) -> None:
         assert "There is no report of a simulation yet" in client().get("/feature-store/simulations").text

@@ -119,6 +119,24 @@ def test_a_task_that_ended_while_there_was_no_triggerer_is_no_late_one(cloud, ab
     assert perform(operator("echo done", deferrable=True), about=about, waiting=wait)[0] == "done"
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [("resume", {"event": {"error": "no right"}}), ("__fail__", {"error": "Trigger failure"})],
+    ids=["says", "fails"],
+)
+def test_a_task_that_the_triggerer_cant_watch_is_stopped(cloud, about, perform, seen) -> None:
+    arns = []
+
+    def wait(deferred: TaskDeferred) -> Any:
+        method, more = seen
+        arns.append(deferred.kwargs["arn"])
+        return method, {**deferred.kwargs, **more} if method == "resume" else more
+
+    with pytest.raises(SimulationFailed, match=r"(?s)can't be watched \(.*\), and was stopped"):
+        perform(operator("exec sleep 60", deferrable=True), about=about, waiting=wait)
+    wait_until(lambda: state(cloud, arns[0]) == "STOPPED", "the task's end")
+
+
 def test_a_long_log_is_shown_to_its_end(cloud, about, perform) -> None:
     """CloudWatch gives ten thousand lines at a time."""
     assert perform(operator("seq 12000", deferrable=True), about=about)[0] == "12000"
