@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from uuid import uuid4
 
 # The library ships no types.
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
@@ -280,6 +281,7 @@ class Ready:
         ids: how many distinct ones it draws from.
         units: read units of an entity's read, as estimated.
         region: of the table.
+        token: drawn by each, so that it knows its own file from that of another of its number.
     """
 
     worker: int
@@ -289,6 +291,7 @@ class Ready:
     ids: int = 0
     units: float = 1.0
     region: str = ""
+    token: str = field(default_factory=lambda: uuid4().hex)
 
     def encode(self) -> bytes:
         """As JSON."""

@@ -96,7 +96,7 @@ def run(share: Share) -> dict[str, Any]:
         Stopped: before the run began.
     """
     plan = share.plan
-    barrier.check_unused(share.store, plan.name, share.worker)
+    barrier.check_unused(share.store, plan.name, share.worker, share.start_within)
     endpoint = Endpoint.from_environment()
     tries = Tries()
     with Connection.from_environment() as connection:
@@ -121,6 +121,8 @@ def run(share: Share) -> dict[str, Any]:
         with _ended(share):
             barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
+            begins = barrier.local(share.store, start)
+            barrier.look_again(share.store, ready, begins)
             recorder = Recorder(units)
             wanted = load.calls(plan, share.worker, entities.drawer(plan, share.worker, ids))
             return _make(share, start, Load(reader, wanted, recorder, tries), recorder, ready.callers)
