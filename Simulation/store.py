@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from feature_store import layout
 
-# A worker that can't write says so soon, and does not hang: three tries, and a minute for all of them at most.
-CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
+# A worker that can't write says so soon, and does not hang: three tries, which end before ECS kills a task.
+CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 

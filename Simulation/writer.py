@@ -30,7 +30,8 @@ class Writer:
         self._store, self._folder = store, layout.simulation_worker(name, worker)
         self._worker, self._start, self._load, self._recorder = worker, start, load, recorder
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write_on, self._look_on)]
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_on, self._write_on)]
+        self._taking = threading.Lock()
         self._unwritten: list[Batch] = []
         self._batches = 0
         self._said = 0.0
@@ -51,6 +52,7 @@ class Writer:
         """
         self._over.set()
         for thread in self._threads:
+            self._take()  # before a write that hangs is waited for: the summary has it in any case
             if thread.ident is not None:  # or a signal came before it was started
                 thread.join()
         self._take()
@@ -95,6 +97,10 @@ class Writer:
         return (now // seconds + 1) * seconds - self._load.now()
 
     def _take(self) -> None:
+        with self._taking:
+            self._take_all()
+
+    def _take_all(self) -> None:
         samples, vitals = self._recorder.take()
         if not (samples or vitals):
             return

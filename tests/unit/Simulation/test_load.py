@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ def plan(rate: float, **other: object) -> Plan:
 
 def made(reader: Store, of: Plan, threads: int = 16, stop_after: float | None = None) -> tuple[Load, Recorder, int]:
     recorder, tries = Recorder(0.5), Tries()
-    running = Load(reader, load.calls(of, 0, lambda size: ["a", "nobody"][:size] or ["a"]), recorder, tries)
+    running = Load(reader, load.calls(of, 0), lambda size: ["a", "nobody"][:size], recorder, tries)
     running.begin(time.monotonic() + 0.05, threads)
     if stop_after is None:
         assert running.done(30)
@@ -90,7 +91,7 @@ def test_latency_is_from_when_a_call_was_due() -> None:
 
 def test_a_worker_that_begins_late_says_so() -> None:
     recorder, tries = Recorder(0.5), Tries()
-    running = Load(Store(), load.calls(plan(20), 0, lambda size: ["a"]), recorder, tries)
+    running = Load(Store(), load.calls(plan(20), 0), lambda size: ["a"], recorder, tries)
     running.begin(time.monotonic() - 0.5, 16)
     assert running.done(30)
     _, vitals = total(recorder)
@@ -108,7 +109,7 @@ def test_stopped_before_all_callers_were_started(monkeypatch: pytest.MonkeyPatch
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", three)
-    running = Load(Store(), load.calls(plan(0.1, seconds=60), 0, lambda size: ["a"]), Recorder(1.0), Tries())
+    running = Load(Store(), load.calls(plan(0.1, seconds=60), 0), lambda size: ["a"], Recorder(1.0), Tries())
     with pytest.raises(KeyboardInterrupt):
         running.begin(time.monotonic() + 5, 16)
     assert running.stop() == 0
@@ -124,6 +125,42 @@ def test_what_could_not_begin_is_counted_as_due() -> None:
     assert samples.sent == samples.answered == 2
     assert samples.offered == pytest.approx(50, abs=10)
     assert waiting == pytest.approx(48, abs=12)
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "poisson"])
+def test_those_that_could_not_begin_are_counted_by_kind_and_nobody_is_drawn_for_them(arrivals: str) -> None:
+    of = plan(1000, seconds=30, arrivals=arrivals, many=0.25)
+    recorder = Recorder(1.0)
+    running = Load(Store(), load.calls(of, 0), lambda size: pytest.fail(str(size)), recorder, Tries())
+    running.start = time.monotonic() - 20
+    waiting = running.stop()
+    samples, _ = recorder.take()
+    due = Counter(call.key for call in load.calls(of, 0) if call.due <= running._until)
+    assert {each.key: each.offered for each in samples} == due
+    assert waiting == due.total()
+
+
+def test_more_than_can_be_counted_in_time_are_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(load, "COUNTED", 0.1)
+    recorder = Recorder(1.0)
+    running = Load(Store(), load.calls(plan(10_000, seconds=3600), 0), lambda size: ["a"], recorder, Tries())
+    running.start = began = time.monotonic() - 3600
+    waiting = running.stop()
+    assert time.monotonic() - 3600 - began < 2
+    assert "never made are too many to count" in caplog.text
+    assert total(recorder)[0].offered == waiting > 100
+
+
+def test_what_fails_before_a_call_is_no_end_without_a_word() -> None:
+    def draw(size: int) -> list[str]:
+        raise ZeroDivisionError
+
+    running = Load(Store(), load.calls(plan(20), 0), draw, Recorder(1.0), Tries())
+    running.begin(time.monotonic(), 4)
+    assert running.done(5)
+    assert isinstance(running.error, ZeroDivisionError)
 
 
 def test_stopped_while_all_sleep() -> None:
