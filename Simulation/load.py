@@ -23,9 +23,9 @@ from Simulation import schedule
 from Simulation.entities import Draw
 from Simulation.plan import Plan
 from Simulation.recorder import Key, Made, Recorder, Tries
-from Simulation.recording import GET, GET_MANY
+from Simulation.recording import GET, GET_MANY, MOST_CALLERS
 
-FEWEST, MOST = 16, 1000  # threads
+FEWEST = 16  # threads
 SPARE = 1.5
 NAP = 0.25  # seconds, at most, until a thread sees that it is to stop
 NEVER = float("inf")
@@ -63,7 +63,7 @@ class Call:
 def callers(plan: Plan) -> int:
     """How many calls of a worker may be under way: half as many again as at its highest rate end by the deadline."""
     highest = max(plan.rates) / plan.workers
-    return min(MOST, max(FEWEST, math.ceil(SPARE * highest * plan.deadline)))
+    return min(MOST_CALLERS, max(FEWEST, math.ceil(SPARE * highest * plan.deadline)))
 
 
 def calls(plan: Plan, worker: int) -> Iterator[Call]:

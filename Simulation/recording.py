@@ -19,6 +19,8 @@ GET, GET_MANY = "get", "get_many"
 LEAST, MOST, DIGITS = 1, 3600 * 10**6, 3
 DONE, STOPPED, FAILED = "done", "stopped", "failed"  # how a worker has ended
 
+MOST_CALLERS = 1000  # calls of a worker that may be under way, each in a thread of its own
+
 
 class RecordError(ValueError):
     """That is nothing that a worker has written."""

@@ -68,7 +68,7 @@ class Writer:
             "failed_tries": dict(total.failed_tries),
             "read_units": total.read_units,
             **{name: round(self._latencies.quantile(share) * 1000, 3) for name, share in quantiles.items()},
-            "bottleneck": bottleneck.reasons(Vitals.merged(self._vitals)),
+            "bottleneck": bottleneck.reasons(Vitals.merged(self._vitals), self._load.callers),
         }
 
     def _write_on(self) -> None:

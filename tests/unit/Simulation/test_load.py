@@ -16,7 +16,7 @@ from Simulation import load
 from Simulation.load import Load
 from Simulation.plan import Plan
 from Simulation.recorder import Recorder, Tries
-from Simulation.recording import Latencies, Samples, Vitals
+from Simulation.recording import MOST_CALLERS, Latencies, Samples, Vitals
 
 pytestmark = pytest.mark.unit
 
@@ -213,4 +213,4 @@ def test_callers_are_enough_for_all_calls_to_take_until_the_deadline() -> None:
     assert load.callers(plan(100, deadline=2.0)) == 300
     assert load.callers(plan(100, deadline=2.0, workers=4)) == 75
     assert load.callers(plan(1)) == load.FEWEST
-    assert load.callers(plan(100_000)) == load.MOST
+    assert load.callers(plan(100_000)) == MOST_CALLERS
