@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from Simulation import bottleneck
+from Simulation.latencies import Latencies
 from Simulation.plan import Phase
-from Simulation.recording import DONE, Latencies, Samples, Vitals
+from Simulation.recording import DONE, Samples, Vitals
 from Simulation.results import Results
 from Simulation.throttling import Asked, Second
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from feature_store.online import ReadError
 from feature_store.online.answers import Answer, State
-from Simulation.recording import Latencies, Samples, Vitals
+from Simulation.latencies import Latencies
+from Simulation.recording import Samples, Vitals
 
 Key = tuple[int, int, str]  # second, phase, call
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from feature_store import layout
 from Simulation import bottleneck
+from Simulation.latencies import Latencies
 from Simulation.load import Load
 from Simulation.machine import Used
 from Simulation.recorder import Recorder
-from Simulation.recording import Batch, Latencies, Samples, Vitals
+from Simulation.recording import Batch, Samples, Vitals
 from Simulation.store import Store, StoreError
 
 NOTHING = Samples(second=0, phase=0, call="")

@@ -13,10 +13,11 @@ import pytest
 from feature_store.online import ThrottledError
 from feature_store.online.answers import Answer, State
 from Simulation import load
+from Simulation.latencies import Latencies
 from Simulation.load import Load
 from Simulation.plan import Plan
 from Simulation.recorder import Recorder, Tries
-from Simulation.recording import MOST_CALLERS, Latencies, Samples, Vitals
+from Simulation.recording import MOST_CALLERS, Samples, Vitals
 
 pytestmark = pytest.mark.unit
 
@@ -67,7 +68,7 @@ def test_all_are_made_and_counted() -> None:
     samples, _ = total(made(reader, plan(200))[1])
     assert (samples.offered, samples.sent, samples.answered, len(reader.asked)) == (200, 200, 200, 200)
     assert samples.read_units == 100  # half a unit of each
-    assert len(samples.latencies()) == 200
+    assert len(Latencies.merged(samples.latency)) == 200
 
 
 def test_a_share_of_them_asks_for_many() -> None:
@@ -83,7 +84,7 @@ def test_a_share_of_them_asks_for_many() -> None:
 def test_latency_is_from_when_a_call_was_due() -> None:
     """One caller that takes 50 ms, and a call every 10 ms: the last of 20 waits for 19 others."""
     samples, vitals = total(made(Store(lambda: time.sleep(0.05)), plan(100, seconds=1), threads=1, stop_after=0.6)[1])
-    assert samples.latencies().quantile(1.0) > 0.3
+    assert Latencies.merged(samples.latency).quantile(1.0) > 0.3
     assert Latencies.merged(samples.service).quantile(0.5) == pytest.approx(0.05, abs=0.03)
     assert vitals[0].waited >= samples.sent - 2
     assert vitals[0].late < 0.2  # which it is not blamed for
@@ -187,7 +188,7 @@ def test_errors_are_counted_by_kind_and_what_others_had_is_paid_for() -> None:
     samples, _ = total(made(Store(fail), plan(20, many=1.0, many_size=2))[1])
     assert (samples.answered, samples.errors, samples.sent) == (0, {"ThrottledError": 20}, 20)
     assert samples.read_units == 10
-    assert len(samples.latencies()) == 20
+    assert len(Latencies.merged(samples.latency)) == 20
 
 
 def test_an_error_that_nobody_thought_of_is_counted_too() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from feature_store import layout
 from Simulation import figures, report
+from Simulation.latencies import Latencies
 from Simulation.objective import Objective
-from Simulation.recording import MOST_CALLERS, Batch, Ended, Latencies, Ready, Samples, Vitals
+from Simulation.recording import MOST_CALLERS, Batch, Ended, Ready, Samples, Vitals
 from Simulation.results import ENDED, PLAN
 from Simulation.store import Folder
 from tests.unit.Simulation import made
