@@ -87,8 +87,8 @@ def wait(
         sleep(LOOK_EVERY)
 
 
-def look_again(store: Store, ready: Ready, begins: float, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until just before the run begins, by time.monotonic, and see that all are there still.
+def together(store: Store, ready: Ready, start: float, sleep: Callable[[float], None] = time.sleep) -> float:
+    """Wait until just before the run begins, and see that all are there still; when it begins, by time.monotonic.
 
     One may have given up in the moment in which the last one came: then nobody begins.
 
@@ -96,8 +96,10 @@ def look_again(store: Store, ready: Ready, begins: float, sleep: Callable[[float
         BarrierError: one has ended.
         StoreError: it can't be told.
     """
+    begins = local(store, start)
     sleep(max(0.0, begins - BEFORE - time.monotonic()))
     _check_none_ended(store, ready, _entries(store, ready.plan))
+    return begins
 
 
 def local(store: Store, start: float) -> float:

@@ -124,8 +124,7 @@ def run(share: Share) -> dict[str, Any]:
         with _ended(share):
             barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
-            begins = barrier.local(share.store, start)
-            barrier.look_again(share.store, ready, begins)
+            begins = barrier.together(share.store, ready, start)
             recorder = Recorder(units)
             draw = entities.drawer(plan, share.worker, ids)
             made = Load(reader, load.calls(plan, share.worker), draw, recorder, tries)

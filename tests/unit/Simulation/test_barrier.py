@@ -132,11 +132,12 @@ def test_one_that_gives_up_when_the_last_has_come_is_seen_before_the_run(tmp_pat
         barrier.come(store, ready(worker))
     assert wait(store) > time.time()
     slept: list[float] = []
-    barrier.look_again(store, ready(0), time.monotonic() + 4, slept.append)
+    begins = barrier.together(store, ready(0), time.time() + 4, slept.append)
+    assert begins - time.monotonic() == pytest.approx(4, abs=0.5)
     assert slept == [pytest.approx(4 - barrier.BEFORE, abs=0.5)]
     store.write(layout.simulation_worker("first", 2) + "ended.json", Ended("failed", "After 10 s.").encode())
     with pytest.raises(BarrierError, match=r"Worker 2 of first has ended before all had begun: After 10 s\."):
-        barrier.look_again(store, ready(0), time.monotonic())
+        barrier.together(store, ready(0), time.time())
 
 
 @pytest.mark.parametrize(("off", "taken"), [(0.0, 0.0), (1.5, 0.0), (60.0, 60.0)])
