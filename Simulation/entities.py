@@ -9,6 +9,7 @@ import time
 import zlib
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from itertools import accumulate, cycle, islice, pairwise
 from typing import Any
 
@@ -25,6 +26,7 @@ from Simulation.plan import TRACE, UNIFORM, Plan
 from Simulation.store import Bucket
 
 MOST_IDS = 10_000
+MOST_TRACE = 32 * 1024**2  # bytes, unpacked: some million ids, which are some 100 MB in memory
 # Parts of the token ring that are walked at once, by a request each at a time; a part more is a read unit more.
 PARTS, AT_ONCE = 100, 32
 PATIENCE = 120.0  # seconds, for a table with too little capacity for a quick walk
@@ -104,13 +106,18 @@ def trace(uri: str) -> list[str]:
     """Read a trace, s3://BUCKET/KEY: an id a line, gzip or not.
 
     Raises:
-        EntitiesError: there is no id in it, or it is no text.
-        StoreError: it can't be read.
+        EntitiesError: there is no id in it, or it is no text, or too much of it.
+        StoreError: it can't be read, or is too large.
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    content = Bucket(bucket).read(key)
+    content = Bucket(bucket).read(key, MOST_TRACE)
     try:
-        text = (gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content).decode("utf-8-sig")
+        if content.startswith(b"\x1f\x8b"):
+            with gzip.open(BytesIO(content)) as packed:
+                content = packed.read(MOST_TRACE + 1)
+        if len(content) > MOST_TRACE:
+            raise EntitiesError(f"The trace {uri} has more than {MOST_TRACE:,} bytes: take a part of it.")
+        text = content.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise EntitiesError(f"The trace {uri} is no text of an id a line, gzip or not: {error}.") from error
     ids = [line.strip() for line in text.splitlines() if line.strip()]

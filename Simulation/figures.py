@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from Simulation import bottleneck
+from Simulation.latencies import Latencies
 from Simulation.plan import Phase
-from Simulation.recording import DONE, Latencies, Samples, Vitals
+from Simulation.recording import DONE, Samples, Vitals
 from Simulation.results import Results
 from Simulation.throttling import Asked, Second
 
@@ -55,7 +56,7 @@ class Of:
         seconds: of it that were run.
         samples: of its calls, those of all workers together.
         late: what says that a worker was too slow in it, a sentence each; none if they kept up.
-        uncounted: seconds of the run of which a worker that was lost has taken with it what was answered.
+        uncounted: seconds of the run in which a worker that did not end well may have had answers that are not written.
     """
 
     phase: Phase
@@ -67,9 +68,7 @@ class Of:
     @property
     def title(self) -> str:
         """Its rate, as people say it."""
-        if self.phase.rate == self.phase.until:
-            return f"{self.phase.rate:,.6g}/s"
-        return f"{self.phase.rate:,.6g} to {self.phase.until:,.6g}/s"
+        return title(self.phase)
 
     @cached_property
     def took(self) -> dict[str, Took]:
@@ -152,6 +151,11 @@ class Of:
         }
 
 
+def title(phase: Phase) -> str:
+    """The rate of a phase, as people say it."""
+    return f"{phase.rate:,.6g}/s" if phase.rate == phase.until else f"{phase.rate:,.6g} to {phase.until:,.6g}/s"
+
+
 def phases(results: Results) -> list[Of]:
     """The phases of which there are samples; the last one as far as it was run."""
     samples = results.samples()
@@ -169,12 +173,15 @@ def phases(results: Results) -> list[Of]:
 
 
 def _uncounted(results: Results) -> frozenset[int]:
-    """The seconds around a worker's last samples, if it was lost: it took capacity in them, and has not written it."""
+    """The seconds around the last samples of a worker that was lost, stopped, or has failed.
+
+    It took capacity in them that it may not have written of.
+    """
     before = math.ceil(results.plan.deadline) + 1
     last = [
         max((each.second for each in worker.samples), default=0)
         for worker in results.workers.values()
-        if worker.ended is None
+        if worker.ended is None or worker.ended.state != DONE
     ]
     return frozenset(second for at in last for second in range(at - before, at + UNWRITTEN))
 
@@ -184,7 +191,7 @@ def _late(results: Results, phase: Phase) -> list[str]:
     return [
         f"Worker {number}: {why}"
         for number, worker in sorted(results.workers.items())
-        for why in bottleneck.reasons([each for each in worker.vitals if each.second in span])
+        for why in bottleneck.reasons([each for each in worker.vitals if each.second in span], worker.ready.callers)
     ]
 
 
@@ -234,7 +241,7 @@ def workers(results: Results) -> list[Figures]:
                 "waited": sum(each.waited for each in vitals),
                 "process_cpu": _most(vitals, "process_cpu"),
                 "machine_cpu": max(machine, default=None),
-                "bottleneck": bottleneck.reasons(vitals),
+                "bottleneck": bottleneck.reasons(vitals, worker.ready.callers),
             }
         )
     return found

@@ -7,10 +7,12 @@ be in the latency of every call. Measured with the server on the same two cores:
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,12 +23,14 @@ from Simulation import schedule
 from Simulation.entities import Draw
 from Simulation.plan import Plan
 from Simulation.recorder import Key, Made, Recorder, Tries
-from Simulation.recording import GET, GET_MANY
+from Simulation.recording import GET, GET_MANY, MOST_CALLERS
 
-FEWEST, MOST = 16, 1000  # threads
+FEWEST = 16  # threads
 SPARE = 1.5
 NAP = 0.25  # seconds, at most, until a thread sees that it is to stop
 NEVER = float("inf")
+COUNTED = 5.0  # seconds, at most, of counting the calls that were never made: ECS waits 30 for the end of all
+log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
@@ -48,43 +52,49 @@ class Call:
     Attributes:
         due: seconds from the start of the run.
         key: what it is counted under.
-        entities: whom it asks for.
+        size: of how many entities; who they are is drawn when somebody is free to make it.
     """
 
     due: float
     key: Key
-    entities: Sequence[str]
+    size: int
 
 
 def callers(plan: Plan) -> int:
     """How many calls of a worker may be under way: half as many again as at its highest rate end by the deadline."""
     highest = max(plan.rates) / plan.workers
-    return min(MOST, max(FEWEST, math.ceil(SPARE * highest * plan.deadline)))
+    return min(MOST_CALLERS, max(FEWEST, math.ceil(SPARE * highest * plan.deadline)))
 
 
-def calls(plan: Plan, worker: int, draw: Draw) -> Iterator[Call]:
+def calls(plan: Plan, worker: int) -> Iterator[Call]:
     """All calls of a worker, in their order."""
     kinds = random.Random(f"{plan.seed}:{worker}:kinds")  # noqa: S311 - no secret
     for due, phase in schedule.due(plan, worker):
         many = kinds.random() < plan.many
-        entities = draw(plan.many_size if many else 1)
-        yield Call(due, (int(due), phase, GET_MANY if many else GET), entities)
+        yield Call(due, (int(due), phase, GET_MANY if many else GET), plan.many_size if many else 1)
 
 
 class Load:
-    """The calls of a worker, made by threads of its own."""
+    """The calls of a worker, made by threads of its own.
 
-    def __init__(self, reader: Reader, wanted: Iterator[Call], recorder: Recorder, tries: Tries) -> None:
-        """Take whom to call, what with, and who counts; `tries` is the reader's observer."""
-        self._reader, self._wanted, self._recorder, self._tries = reader, wanted, recorder, tries
+    Attributes:
+        start: second 0, by time.monotonic.
+        callers: how many threads make calls.
+        error: what kept it from saying when further calls are due, or whom they ask for: no more are made.
+    """
+
+    def __init__(self, reader: Reader, wanted: Iterator[Call], draw: Draw, recorder: Recorder, tries: Tries) -> None:
+        """Take what to call, when, for whom, and who counts; `tries` is the reader's observer."""
+        self._reader, self._wanted, self._draw, self._recorder, self._tries = reader, wanted, draw, recorder, tries
         self._next = threading.Lock()
         self._until = NEVER
         self._threads: list[threading.Thread] = []
-        self.start = 0.0
+        self.start, self.callers = 0.0, 0
+        self.error: Exception | None = None
 
     def begin(self, start: float, threads: int) -> None:
         """Begin with so many threads; second 0 is then, by time.monotonic."""
-        self.start = start
+        self.start, self.callers = start, threads
         self._threads = [
             threading.Thread(target=self._work, name=f"caller-{each}", daemon=True) for each in range(threads)
         ]
@@ -104,25 +114,38 @@ class Load:
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> int:
-        """Begin no more calls. Those that are due by now, and have not begun, are counted as due; how many they are."""
+        """Begin no more calls. Those that are due by now, and have not begun, are counted as due; how many they are.
+
+        For COUNTED seconds at most: some million calls. Then those that are left are not counted, which is logged.
+        """
         self._until = self.now()
-        waiting = 0
+        waiting: Counter[Key] = Counter()
         with self._next:
+            ends = time.monotonic() + COUNTED
             for call in self._wanted:
                 if call.due > self._until:
                     break
-                self._recorder.offer(call.key)
-                waiting += 1
-        return waiting
+                waiting[call.key] += 1
+                if time.monotonic() > ends:
+                    log.warning("Calls that were due after second %d and never made are too many to count.", call.due)
+                    self._wanted = iter(())
+                    break
+        for key, count in waiting.items():
+            self._recorder.offer(key, count)
+        return waiting.total()
 
     def _work(self) -> None:
         busy = False
         while True:
             with self._next:
-                call = next(self._wanted, None)
+                try:
+                    call = next(self._wanted, None)
+                    entities = self._draw(call.size) if call else ()
+                except Exception as error:  # noqa: BLE001 - nobody else hears of it: who looks on ends the run with it
+                    self.error, self._wanted, call = error, iter(()), None
             if call is None or not self._wait(call, busy=busy):
                 return
-            self._make(call)
+            self._make(call, entities)
             busy = True
 
     def _wait(self, call: Call, *, busy: bool) -> bool:
@@ -143,18 +166,16 @@ class Load:
         self._recorder.begin(call.key, self.now() - call.due, waited=waited)
         return True
 
-    def _make(self, call: Call) -> None:
+    def _make(self, call: Call, entities: Sequence[str]) -> None:
         began = self.now()
         error: Exception | None = None
         answers: Sequence[Answer] = ()
         try:
-            if call.key[2] == GET_MANY:
-                answers = self._reader.get_many(call.entities)
-            else:
-                answers = (self._reader.get(call.entities[0]),)
+            many = call.key[2] == GET_MANY
+            answers = self._reader.get_many(entities) if many else (self._reader.get(entities[0]),)
         except ReadError as failure:
             answers, error = tuple(failure.answers.values()), failure
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is counted by its name, as callers would see it
             error = failure
-        made = Made(call.due, began, self.now(), len(call.entities), answers, error, self._tries.take())
+        made = Made(call.due, began, self.now(), len(entities), answers, error, self._tries.take())
         self._recorder.end(call.key, made)

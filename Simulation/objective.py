@@ -99,11 +99,18 @@ def _notes(objective: Objective, phases: Sequence[Seen], best: float) -> list[st
     few = sorted({seen.rate for seen in phases if objective.met(seen) is None})
     less = sorted({seen.rate for seen in phases if not seen.whole})
     slow = sorted({seen.rate for seen in phases if not seen.sound and seen.rate > best})
+    # Without an error at all it is met all the same: one is more than was asked for.
+    blind = sorted({seen.rate for seen in phases if objective.met(seen) and seen.calls * objective.errors < 1})
     notes = []
     if lower:
         notes.append(f"It is not met at {_list(lower)} calls/s, though less is asked then: was something else at work?")
     if few:
         notes.append(f"At {_list(few)} calls/s too few calls have ended to say.")
+    if blind:
+        notes.append(
+            f"At {_list(blind)} calls/s fewer than {1 / objective.errors:,.0f} calls were made, which can't show that "
+            "fewer than one of so many fails: run longer."
+        )
     if less:
         notes.append(f"At {_list(less)} calls/s fewer calls were due than that: a worker was lost, or stopped.")
     if slow:

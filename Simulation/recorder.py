@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from feature_store.online import ReadError
 from feature_store.online.answers import Answer, State
-from Simulation.recording import Latencies, Samples, Vitals
+from Simulation.latencies import Latencies
+from Simulation.recording import Samples, Vitals
 
 Key = tuple[int, int, str]  # second, phase, call
 
@@ -89,10 +90,10 @@ class Recorder:
         self._vitals: dict[int, Vitals] = {}
         self._under_way = 0
 
-    def offer(self, key: Key) -> None:
-        """Count a call as due, whatever comes of it."""
+    def offer(self, key: Key, count: int = 1) -> None:
+        """Count a call as due, or several, whatever comes of it."""
         with self._lock:
-            self._tally(key).offered += 1
+            self._tally(key).offered += count
 
     def begin(self, key: Key, late: float, *, waited: bool) -> None:
         """Count a call as begun, so many seconds late, and whether that is so as too many others were under way."""

@@ -23,7 +23,7 @@ from Simulation.figures import ALL, Figures, Of
 from Simulation.objective import Met, Objective, Seen, meet
 from Simulation.page import page
 from Simulation.plan import NAME
-from Simulation.recording import DONE, RecordError
+from Simulation.recording import DONE, MOST_CALLERS, RecordError
 from Simulation.results import Results, ResultsError
 from Simulation.store import Bucket, Store, StoreError, moment
 from Simulation.throttling import Throttling, throttling
@@ -161,12 +161,20 @@ def _trouble(results: Results, phases: Sequence[Of]) -> list[str]:
             found.append(f"Worker {number} has {worker.ended.state}: {worker.ended.reason} ({until})")
     for of in phases:
         found += [f"At {of.title}: {why}" for why in of.late]
+    asked = {of.phase for of in phases}
+    found += [
+        f"At {figures.title(phase)} no call was due: the run had ended before, or it was too short for one."
+        for phase in results.plan.phases
+        if phase not in asked
+    ]
     waited = sum(each.waited for worker in results.workers.values() for each in worker.vitals)
     never = sum(each.offered - each.sent for each in results.samples())
     if waited or never:
+        few = any(worker.ready.callers >= MOST_CALLERS for worker in results.workers.values())
+        why = f"workers have {MOST_CALLERS:,} callers at most, and there were too few, or " if few else ""
         found.append(
-            f"{waited:,} calls began late, and {never:,} never, as no more could be under way: those before them were "
-            "slow. Their latency is from when they were due, and has it."
+            f"{waited:,} calls began late, and {never:,} never, as no more could be under way: {why}those before them "
+            "were slow. Their latency is from when they were due, and has it."
         )
     return found
 

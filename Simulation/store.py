@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from feature_store import layout
 
-# A worker that can't write says so soon, and does not hang: three tries, and a minute for all of them at most.
-CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
+# A worker that can't write says so soon, and does not hang: three tries, which end before ECS kills a task.
+CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
@@ -97,10 +98,13 @@ class Bucket:
                 for each in page.get("Contents", ())
             ]
 
-    def read(self, key: str) -> bytes:
-        """What is in a file."""
+    def read(self, key: str, most: float = math.inf) -> bytes:
+        """What is in a file; StoreError if it has more bytes than that."""
         with self._explained("read", key):
-            return bytes(self._client.get_object(Bucket=self.name, Key=key)["Body"].read())
+            answer = self._client.get_object(Bucket=self.name, Key=key)
+            if answer["ContentLength"] > most:
+                raise StoreError(f"{self}/{key} has {answer['ContentLength']:,} bytes: {most:,} at most are read.")
+            return bytes(answer["Body"].read())
 
     def write(self, key: str, content: bytes, *, new: bool = False, kind: str = "application/json") -> None:
         """Write a file."""

@@ -156,7 +156,7 @@ def throttling(phases: Sequence[Asked], units_a_call: float, deadline: float) ->
 
 def _used(seconds: Sequence[Second], tail: int) -> list[float]:
     """Read units of the seconds of a phase in which the table gave all that it had; none if it did not for long."""
-    before_end = seconds[: len(seconds) - tail]
+    before_end = seconds[:-tail]
     refused = [place for place, second in enumerate(before_end) if second.throttled]
     if not refused:
         return []

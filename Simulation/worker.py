@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from Simulation.writer import Writer
 
 # After the last call is due, those that have not ended may still: so often the deadline, and seconds at least.
 GRACE_DEADLINES, GRACE_SECONDS = 2, 5.0
+# ECS kills a task 30 s after it has asked it to stop: 5 are for the calls under way, 5 for counting those that are not.
+WRITTEN = 15.0  # seconds, at most, of writing what is left
 # A thread that wakes waits for Python's lock as long as another one computes, but for so long at most; 5 ms without it.
 SWITCH_SECONDS = 0.0005
 log = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ def run(share: Share) -> dict[str, Any]:
         Stopped: before the run began.
     """
     plan = share.plan
-    barrier.check_unused(share.store, plan.name, share.worker)
+    barrier.check_unused(share.store, plan.name, share.worker, share.start_within)
     endpoint = Endpoint.from_environment()
     tries = Tries()
     with Connection.from_environment() as connection:
@@ -121,20 +124,21 @@ def run(share: Share) -> dict[str, Any]:
         with _ended(share):
             barrier.come(share.store, ready)
             start = barrier.wait(share.store, ready, share.start_within)
+            begins = barrier.together(share.store, ready, start)
             recorder = Recorder(units)
-            wanted = load.calls(plan, share.worker, entities.drawer(plan, share.worker, ids))
-            return _make(share, start, Load(reader, wanted, recorder, tries), recorder, ready.callers)
+            draw = entities.drawer(plan, share.worker, ids)
+            made = Load(reader, load.calls(plan, share.worker), draw, recorder, tries)
+            writer = Writer(share.store, plan.name, share.worker, start, made, recorder)
+            return _make(share, begins, made, writer, ready.callers)
 
 
-def _make(share: Share, start: float, made: Load, recorder: Recorder, threads: int) -> dict[str, Any]:
+def _make(share: Share, begins: float, made: Load, writer: Writer, threads: int) -> dict[str, Any]:
     """Make all calls, and write of them as they end; the state and what was done."""
     plan = share.plan
-    writer = Writer(share.store, plan.name, share.worker, start, made, recorder)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what is there stays: no collection while calls are made need look at it
     ended = Ended(DONE)
-    begins = barrier.local(share.store, start)
     try:
         made.begin(begins, threads)
         writer.begin()
@@ -144,15 +148,39 @@ def _make(share: Share, start: float, made: Load, recorder: Recorder, threads: i
     except Stopped:
         ended = Ended(STOPPED, f"It was stopped after {max(0.0, made.now()):.0f} s of {plan.total_seconds}.")
     waiting = made.stop()
-    if not made.done(GRACE_DEADLINES * plan.deadline):
+    if not made.done(min(GRACE_DEADLINES * plan.deadline, GRACE_SECONDS)):
         log.warning("Some calls have not ended, and are counted as begun alone.")
     if waiting and ended.state == DONE:
         log.warning("%d calls were never made, as no more could be under way: they are counted as due alone.", waiting)
-    writer.end()
-    share.store.write(share.folder + ENDED, ended.encode())
+    if made.error is not None:
+        ended = Ended(FAILED, f"The next call could not be told: {made.error!r}.")
+    if why := _written(share, writer, ended):
+        ended = Ended(FAILED, f"{ended.reason} {why}".strip())
     said = {"error": ended.reason} if ended.reason else {}
     folder = f"{share.store}/{share.folder}"
     return {"state": ended.state, **said, "results": folder, **writer.summary(), "never_sent": waiting}
+
+
+def _written(share: Share, writer: Writer, ended: Ended) -> str:
+    """Write what is left, and how the worker has ended; why it could not be, a sentence, or none if it was.
+
+    By a thread of its own, which is waited for no longer than ECS would: neither DNS nor a connection that hangs keeps
+    the worker from saying what it has done.
+    """
+    failed = [f"What was left could not be written to {share.store} within {WRITTEN:g} s."]
+
+    def write() -> None:
+        try:
+            writer.end()
+            share.store.write(share.folder + ENDED, ended.encode())
+            failed[0] = ""
+        except StoreError as error:
+            failed[0] = _sentence(error)
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(WRITTEN)
+    return failed[0]
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from typing import Any
 
 from feature_store import layout
 from Simulation import bottleneck
+from Simulation.latencies import Latencies
 from Simulation.load import Load
 from Simulation.machine import Used
 from Simulation.recorder import Recorder
-from Simulation.recording import Batch, Latencies, Samples, Vitals
+from Simulation.recording import Batch, Samples, Vitals
 from Simulation.store import Store, StoreError
 
 NOTHING = Samples(second=0, phase=0, call="")
@@ -30,7 +31,8 @@ class Writer:
         self._store, self._folder = store, layout.simulation_worker(name, worker)
         self._worker, self._start, self._load, self._recorder = worker, start, load, recorder
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._write_on, self._look_on)]
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_on, self._write_on)]
+        self._taking = threading.Lock()
         self._unwritten: list[Batch] = []
         self._batches = 0
         self._said = 0.0
@@ -51,6 +53,7 @@ class Writer:
         """
         self._over.set()
         for thread in self._threads:
+            self._take()  # before a write that hangs is waited for: the summary has it in any case
             if thread.ident is not None:  # or a signal came before it was started
                 thread.join()
         self._take()
@@ -66,7 +69,7 @@ class Writer:
             "failed_tries": dict(total.failed_tries),
             "read_units": total.read_units,
             **{name: round(self._latencies.quantile(share) * 1000, 3) for name, share in quantiles.items()},
-            "bottleneck": bottleneck.reasons(Vitals.merged(self._vitals)),
+            "bottleneck": bottleneck.reasons(Vitals.merged(self._vitals), self._load.callers),
         }
 
     def _write_on(self) -> None:
@@ -95,6 +98,10 @@ class Writer:
         return (now // seconds + 1) * seconds - self._load.now()
 
     def _take(self) -> None:
+        with self._taking:
+            self._take_all()
+
+    def _take_all(self) -> None:
         samples, vitals = self._recorder.take()
         if not (samples or vitals):
             return

@@ -15,7 +15,8 @@ from feature_store.energy import ENERGY
 from feature_store.online import Options
 from infra.local.cassandra.faults import Way
 from Simulation import entities
-from Simulation.recording import Ended, Latencies
+from Simulation.latencies import Latencies
+from Simulation.recording import Ended
 from tests.integration.capacity import Capacity
 from tests.integration.online.conftest import IDS, KEYSPACE, PATIENT, Table
 from tests.integration.Simulation.conftest import Simulation

@@ -6,8 +6,9 @@ import random
 from collections.abc import Sequence
 
 from feature_store import layout
+from Simulation.latencies import Latencies
 from Simulation.plan import Plan
-from Simulation.recording import DONE, GET, GET_MANY, Batch, Ended, Latencies, Ready, Samples, Vitals
+from Simulation.recording import DONE, GET, GET_MANY, Batch, Ended, Ready, Samples, Vitals
 from Simulation.results import ENDED, PLAN, Results
 from Simulation.store import Store
 from tests.unit.Simulation import bucket

@@ -72,8 +72,25 @@ def test_more_than_there_are() -> None:
 @pytest.mark.parametrize("content", [b"a\n\nb \n", gzip.compress(b"a\nb"), b"\xef\xbb\xbfa\r\nb\r\n"])
 def test_a_trace_is_an_id_a_line_gzip_or_not(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
-    monkeypatch.setattr(entities.Bucket, "read", lambda self, key: content)
+    monkeypatch.setattr(entities.Bucket, "read", lambda self, key, most: content)
     assert entities.trace("s3://b/k") == ["a", "b"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_trace_that_is_too_large_in_memory(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entities, "MOST_TRACE", 1000)
+    monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
+
+    def content(lines: int) -> bytes:
+        return gzip.compress(b"a\n" * lines) if packed else b"a\n" * lines
+
+    for lines in (500, 501):
+        monkeypatch.setattr(entities.Bucket, "read", lambda self, key, most, lines=lines: content(lines))
+        if lines == 500:
+            assert len(entities.trace("s3://b/k")) == 500
+        else:
+            with pytest.raises(EntitiesError, match="s3://b/k has more than 1,000 bytes: take a part of it"):
+                entities.trace("s3://b/k")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +98,6 @@ def test_a_trace_is_an_id_a_line_gzip_or_not(content: bytes, monkeypatch: pytest
 )
 def test_what_is_no_trace(content: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
-    monkeypatch.setattr(entities.Bucket, "read", lambda self, key: content)
+    monkeypatch.setattr(entities.Bucket, "read", lambda self, key, most: content)
     with pytest.raises(EntitiesError, match=f"The trace s3://b/k is .*{said}|{said}"):
         entities.trace("s3://b/k")

@@ -9,7 +9,7 @@ import pytest
 
 from Simulation import bottleneck, machine
 from Simulation.machine import Used
-from Simulation.recording import Vitals
+from Simulation.recording import MOST_CALLERS, Vitals
 
 pytestmark = pytest.mark.unit
 
@@ -51,13 +51,13 @@ def test_a_system_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_worker_that_kept_up_is_not_blamed() -> None:
     quiet = [Vitals(second=each, late=0.001, process_cpu=0.5, machine_cpu=0.7, waited=9) for each in range(60)]
     hiccup = [Vitals(second=60, late=0.5)]
-    assert bottleneck.reasons([]) == []
-    assert bottleneck.reasons(quiet + hiccup) == []
+    assert bottleneck.reasons([], 16) == []
+    assert bottleneck.reasons(quiet + hiccup, 16) == []
 
 
 def test_a_worker_that_stood_still_for_so_long_that_a_99th_percentile_shows_it_is_blamed() -> None:
     vitals = [Vitals(second=each, late=1.7 if each == 30 else 0.001) for each in range(60)]
-    assert bottleneck.reasons(vitals) == ["For 1.0 of 60 seconds it stood still, and began what was due then late."]
+    assert bottleneck.reasons(vitals, 16) == ["For 1.0 of 60 seconds it stood still, and began what was due then late."]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,15 @@ def test_a_worker_that_stood_still_for_so_long_that_a_99th_percentile_shows_it_i
 )
 def test_what_a_worker_is_blamed_for(said: dict[str, float], what: str) -> None:
     vitals = [Vitals(second=each, **(said if each % 10 == 0 else {})) for each in range(60)]
-    (reason,) = bottleneck.reasons(vitals)
+    (reason,) = bottleneck.reasons(vitals, 16)
     assert what in reason
     assert reason.startswith("In 6 of 60 seconds")
+
+
+def test_calls_that_waited_are_blamed_on_a_worker_only_if_it_may_have_no_more_callers() -> None:
+    vitals = [Vitals(second=second, waited=5) for second in range(20)]
+    assert bottleneck.reasons(vitals, MOST_CALLERS - 1) == []
+    assert bottleneck.reasons(vitals, MOST_CALLERS) == [
+        "In 20 of 20 seconds it had 1,000 calls under way, the most of a worker, and began others late: take more "
+        "workers."
+    ]

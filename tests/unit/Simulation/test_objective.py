@@ -53,6 +53,13 @@ def test_what_may_be_misread_is_said() -> None:
     assert "At 300 calls/s too few calls have ended to say" in said
 
 
+def test_so_few_calls_that_one_error_would_be_too_many_are_said() -> None:
+    said = meet(Objective(), [seen(50, calls=9_999), seen(100, calls=10_000)], REGION).says
+    assert "up to 100 calls/s" in said
+    assert "At 50 calls/s fewer than 10,000 calls were made, which can't show that fewer than one of so many" in said
+    assert "can't show" not in meet(Objective(errors=0.001), [seen(50)], REGION).says
+
+
 def test_a_region_without_prices() -> None:
     met = meet(Objective(), [seen(100)], "mars-north-1")
     assert (met.rate, met.dollars) == (100, None)

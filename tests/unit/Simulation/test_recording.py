@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from feature_store import layout
+from Simulation.latencies import Latencies
 from Simulation.plan import Plan
 from Simulation.recorder import Made, Recorder
-from Simulation.recording import Batch, Ended, Latencies, Ready, RecordError, Samples, Vitals
+from Simulation.recording import Batch, Ended, Ready, RecordError, Samples, Vitals
 from Simulation.results import Results, ResultsError
 from Simulation.store import Folder
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from feature_store import layout
 from Simulation import figures, report
+from Simulation.latencies import Latencies
 from Simulation.objective import Objective
-from Simulation.recording import Batch, Ended, Latencies, Ready, Samples
+from Simulation.recording import MOST_CALLERS, Batch, Ended, Ready, Samples, Vitals
 from Simulation.results import ENDED, PLAN
 from Simulation.store import Folder
 from tests.unit.Simulation import made
@@ -136,6 +138,40 @@ def test_seconds_that_a_lost_worker_has_taken_with_it_say_nothing_of_the_table(s
     assert left_out == list(range(39 - 2, 48))
     whole = figures.phases(report.Results.load(store, "evening"))[2].asked()
     assert [each.second for each in whole.seconds if each.otherwise] == []
+
+
+def test_likewise_of_one_that_has_failed_or_was_stopped(store: Folder) -> None:
+    made.write(store, made.plan("failed"), lost=[1], lost_at=40)
+    for state in ("failed", "stopped"):
+        store.write(layout.simulation_worker("failed", 1) + ENDED, Ended(state, "It broke.").encode())
+        third = figures.phases(report.Results.load(store, "failed"))[2].asked()
+        assert [each.second for each in third.seconds if each.otherwise > each.ended] == list(range(39 - 2, 48))
+
+
+def test_a_phase_in_which_no_call_was_due_is_said(store: Folder) -> None:
+    made.write(store, made.plan("rare", rates=(40.0, 0.001), seconds=6))
+    told = report.report(report.Results.load(store, "rare"), Objective(), None)
+    assert len(told["phases"]) == 1
+    assert told["trouble"] == ["At 0.001/s no call was due: the run had ended before, or it was too short for one."]
+
+
+def test_workers_of_which_none_may_have_more_callers_are_blamed_for_calls_that_waited(store: Folder) -> None:
+    plan = made.plan("capped", rates=(40.0,), seconds=5, workers=1)
+    for name, callers in (("capped", MOST_CALLERS), ("slow", 16)):
+        folder, of = layout.simulation_worker(name, 0), replace(plan, name=name)
+        seconds = tuple(Samples(second=second, phase=0, call="get", offered=40, sent=40) for second in range(5))
+        vitals = tuple(Vitals(second=second, waited=9) for second in range(5))
+        batch = Batch(worker=0, number=0, start=made.START, samples=seconds, vitals=vitals)
+        store.write(f"{folder}plan.json", Ready(worker=0, plan=of, callers=callers).encode())
+        store.write(f"{folder}samples-000000.json", batch.encode())
+        store.write(folder + ENDED, Ended("done").encode())
+    capped, slow = (
+        report.report(report.Results.load(store, name), Objective(), None)["trouble"] for name in ("capped", "slow")
+    )
+    assert capped[0].startswith("At 40/s: Worker 0: In 5 of 5 seconds it had 1,000 calls under way, the most of a")
+    assert "workers have 1,000 callers at most, and there were too few, or those before them were slow." in capped[1]
+    assert len(slow) == 1
+    assert "callers" not in slow[0]
 
 
 def test_a_phase_that_was_cut_short_is_counted_over_what_was_run(store: Folder) -> None:

@@ -50,6 +50,14 @@ def test_no_such_file(store: Store) -> None:
         store.read("nothing")
 
 
+def test_what_is_too_large_is_not_read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = bucket(request, monkeypatch)
+    one.write("a", b"1234")
+    assert one.read("a", 4) == b"1234"
+    with pytest.raises(StoreError, match="s3://lake/a has 4 bytes: 3 at most are read"):
+        one.read("a", 3)
+
+
 def test_no_such_bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     none = bucket(request, monkeypatch, "missing")
     for ask in (lambda: none.list("a"), lambda: none.write("a", b""), none.now):

@@ -40,7 +40,7 @@ def record(recorder: Recorder, latency: float) -> None:
 def test_what_could_not_be_written_is_written_later_in_its_order(tmp_path: Path) -> None:
     store, recorder = Failing(tmp_path), Recorder(1.0)
     store.write("simulation_results/first/workers/00/plan.json", Ready(worker=0, plan=PLAN).encode())
-    load = Load(None, iter(()), recorder, Tries())  # type: ignore[arg-type]  # nothing is called
+    load = Load(None, iter(()), lambda size: [], recorder, Tries())  # type: ignore[arg-type]  # nothing is called
     load.begin(time.monotonic(), 0)
     writer = Writer(store, "first", 0, 1e9, load, recorder)
     store.broken = True
@@ -62,7 +62,7 @@ def test_what_could_not_be_written_is_written_later_in_its_order(tmp_path: Path)
 
 def test_a_run_of_which_the_end_can_not_be_written_says_so(tmp_path: Path) -> None:
     store, recorder = Failing(tmp_path), Recorder(1.0)
-    load = Load(None, iter(()), recorder, Tries())  # type: ignore[arg-type]  # as above
+    load = Load(None, iter(()), lambda size: [], recorder, Tries())  # type: ignore[arg-type]  # as above
     load.begin(time.monotonic(), 0)
     writer = Writer(store, "first", 0, 1e9, load, recorder)
     writer.begin()
@@ -74,7 +74,7 @@ def test_a_run_of_which_the_end_can_not_be_written_says_so(tmp_path: Path) -> No
 
 def test_a_run_that_is_stopped_before_it_is_written_of(tmp_path: Path) -> None:
     store, recorder = Folder(tmp_path), Recorder(1.0)
-    load = Load(None, iter(()), recorder, Tries())  # type: ignore[arg-type]  # as above
+    load = Load(None, iter(()), lambda size: [], recorder, Tries())  # type: ignore[arg-type]  # as above
     record(recorder, 0.001)
     Writer(store, "first", 0, 1e9, load, recorder).end()
     assert [entry.key[-19:] for entry in store.list("")] == ["samples-000000.json"]
