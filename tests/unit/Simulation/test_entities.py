@@ -69,7 +69,7 @@ def test_more_than_there_are() -> None:
     assert sorted(entities.drawer(plan(), 0, ["a", "b"])(20)) == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", [b"a\n\nb \n", gzip.compress(b"a\nb"), b"\xef\xbb\xbfa\r\nb\r\n"])
+@pytest.mark.parametrize("content", [b"a\n\nb \n", gzip.compress(b"a\nb", mtime=0), b"\xef\xbb\xbfa\r\nb\r\n"])
 def test_a_trace_is_an_id_a_line_gzip_or_not(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
     monkeypatch.setattr(entities.Bucket, "read", lambda self, key, most: content)
@@ -82,7 +82,7 @@ def test_a_trace_that_is_too_large_in_memory(packed: bool, monkeypatch: pytest.M
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
 
     def content(lines: int) -> bytes:
-        return gzip.compress(b"a\n" * lines) if packed else b"a\n" * lines
+        return gzip.compress(b"a\n" * lines, mtime=0) if packed else b"a\n" * lines
 
     for lines in (500, 501):
         monkeypatch.setattr(entities.Bucket, "read", lambda self, key, most, lines=lines: content(lines))
@@ -94,7 +94,7 @@ def test_a_trace_that_is_too_large_in_memory(packed: bool, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"\n \n", "is empty"), (b"\xff\xfe", "no text"), (gzip.compress(b"a\nb")[:-9], "no text")]
+    ("content", "said"), [(b"\n \n", "is empty"), (b"\xff\xfe", "no text"), (gzip.compress(b"a\nb", mtime=0)[:-9], "no text")]
 )
 def test_what_is_no_trace(content: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
