@@ -21,7 +21,8 @@ from tests.integration.capacity import Capacity
 from tests.integration.online.conftest import IDS, KEYSPACE, PATIENT, Table
 from tests.integration.Simulation.conftest import Simulation
 
-pytestmark = pytest.mark.integration
+# Calls are made by the clock, and processes have seconds to end.
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 
 class TestRuns:
@@ -152,7 +153,6 @@ class Stalling(Way):
         """Way's own beginning sets it."""
 
 
-@pytest.mark.alone
 def test_a_stall_is_seen_by_an_open_loop_and_hidden_by_a_closed_one(simulation: Simulation, table: Table) -> None:
     """1 s of 10: 10 % of the calls of an open loop wait for up to a second; of a closed one, one in thousands does."""
     with Stalling(table.cassandra.stack) as way, table.by(way) as connection:
