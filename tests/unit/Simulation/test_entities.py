@@ -94,7 +94,8 @@ def test_a_trace_that_is_too_large_in_memory(packed: bool, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"\n \n", "is empty"), (b"\xff\xfe", "no text"), (gzip.compress(b"a\nb", mtime=0)[:-9], "no text")]
+    ("content", "said"),
+    [(b"\n \n", "is empty"), (b"\xff\xfe", "no text"), (gzip.compress(b"a\nb", mtime=0)[:-9], "no text")],
 )
 def test_what_is_no_trace(content: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(entities.Bucket, "__init__", lambda self, name: None)
