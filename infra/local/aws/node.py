@@ -24,6 +24,7 @@ DELTA_JARS = {"delta-spark.jar": "delta-spark_*.jar", "delta-storage.jar": "delt
 AWS_CLI = VENV / "bin" / "aws"
 SPARK_HOME = VENV / "lib" / "python3.11" / "site-packages" / "pyspark"
 PYTHON = (VENV / "bin" / "python3.11").resolve()
+FOLDER = "emr"  # of all nodes, in the stack's
 # Asking a JDK for its version takes a tenth of a second.
 _java = functools.cache(java)
 
@@ -116,11 +117,11 @@ class Node:
             raise FileNotFoundError(f"{argv[0]}: no such program on the node")
         work = self.folder / "work" / logs.name
         work.mkdir(parents=True, exist_ok=True)
-        return sessions.start([program, *argv[1:]], environment, work, logs, records_of(self.folder))
+        return sessions.start([program, *argv[1:]], environment, work, logs, sessions.records_of(self.folder))
 
     def close(self, grace: float = sessions.GRACE_SECONDS) -> None:
         """End every process that was ever started here, children left behind included, and remove the folder."""
-        remove(self.folder, grace)
+        sessions.remove(self.folder, grace)
 
 
 def link_programs(links: Path) -> None:
@@ -144,24 +145,9 @@ def programs(links: Path) -> dict[str, str]:
 
 def folder_of(stack: Stack, cluster_id: str) -> Path:
     """Name the folder of a cluster's node."""
-    return stack.home / "emr" / cluster_id
-
-
-def records_of(folder: Path) -> Path:
-    """Name the folder in which a node records its processes."""
-    return folder / "processes"
-
-
-def remove(folder: Path, grace: float = sessions.GRACE_SECONDS) -> None:
-    """End what runs in a node's folder and remove it."""
-    sessions.end_all(sessions.recorded(records_of(folder)), grace)
-    if folder.exists():
-        shutil.rmtree(folder)
+    return stack.home / FOLDER / cluster_id
 
 
 def remove_leftovers(stack: Stack) -> list[str]:
     """End and remove the nodes that a local AWS left behind when it was killed; the ids of their clusters."""
-    folders = sorted(path for path in (stack.home / "emr").glob("j-*") if path.is_dir())
-    for folder in folders:
-        remove(folder, grace=0.0)  # nobody waits for what they do any more, but the whole stack for us
-    return [folder.name for folder in folders]
+    return sessions.remove_leftovers(stack.home / FOLDER, "j-*")

@@ -1,10 +1,11 @@
-"""Processes of a node: each in a session of its own, recorded in a file, so that all of it can be ended."""
+"""Processes of a node or a task: each in a session of its own, recorded in a file, so that all of it can be ended."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -122,3 +123,23 @@ def end_all(sessions: Sequence[Session], grace: float = GRACE_SECONDS) -> None:
     deadline = time.monotonic() + grace
     for session in sessions:
         session.end(max(0.0, deadline - time.monotonic()))
+
+
+def records_of(folder: Path) -> Path:
+    """Name the folder in which the processes of a node, or of a task, are recorded; `folder` is all that it has."""
+    return folder / "processes"
+
+
+def remove(folder: Path, grace: float = GRACE_SECONDS) -> None:
+    """End what runs in the folder of a node or of a task, and remove it."""
+    end_all(recorded(records_of(folder)), grace)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def remove_leftovers(folders: Path, pattern: str) -> list[str]:
+    """End and remove what a local AWS left behind in these folders when it was killed; their names."""
+    left = sorted(path for path in folders.glob(pattern) if path.is_dir())
+    for folder in left:
+        remove(folder, grace=0.0)  # nobody waits for what they do any more, but the whole stack for us
+    return [folder.name for folder in left]

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT_SECONDS = 30.0  # from TERM to KILL, where the container does not say: as on ECS
 # What a shell, and so ECS, says of a program that was ended by a signal: this and the signal's number.
 BY_SIGNAL = 128
-LEFTOVERS = "ecs"  # the folder of all tasks, in the stack's
+FOLDER = "ecs"  # of all tasks, in the stack's
 ENDED = "Essential container in task exited"
 
 
@@ -178,7 +178,7 @@ class TaskRunner:
             if self._stopped:
                 return None
             process, self._session = sessions.start(
-                argv, environment, ROOT, self._folder / "log", self._folder / "processes"
+                argv, environment, ROOT, self._folder / "log", sessions.records_of(self._folder)
             )
             self._life.last_status = "RUNNING"
             self._life.times["started_at"] = utcnow()
@@ -227,9 +227,7 @@ class TaskRunner:
     def _remove(self) -> None:
         """End what the command has left running, which ends with its container; nobody waits for it."""
         try:
-            sessions.end_all(sessions.recorded(self._folder / "processes"), 0.0)
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
+            sessions.remove(self._folder, grace=0.0)
         except OSError as error:
             log.warning("%s: what is left of the task can't be removed: %s", self._thread.name, error)
 
@@ -269,13 +267,9 @@ def secret_value(where: str, text: Callable[[str], str]) -> str:
 
 def remove_leftovers(stack: Stack) -> list[str]:
     """End and remove the tasks that a local AWS left behind when it was killed; their ids."""
-    folders = sorted(path for path in (stack.home / LEFTOVERS).glob("*") if path.is_dir())
-    for folder in folders:
-        sessions.end_all(sessions.recorded(folder / "processes"), 0.0)
-        shutil.rmtree(folder)
-    return [folder.name for folder in folders]
+    return sessions.remove_leftovers(stack.home / FOLDER, "*")
 
 
 def folder_of(stack: Stack, task_id: str) -> Path:
     """Name the folder of a task."""
-    return stack.home / LEFTOVERS / task_id
+    return stack.home / FOLDER / task_id
