@@ -109,11 +109,9 @@ class Bucket:
 
         StoreError if S3 does not say.
         """
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, Delimiter="/")
-        try:
-            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
-        except (BotoCoreError, ClientError) as error:
-            raise self._unwell(error) from error
+        found = [
+            entry["Prefix"] for page in self._pages(prefix, Delimiter="/") for entry in page.get("CommonPrefixes", [])
+        ]
         return [name.removeprefix(prefix).rstrip("/") for name in found]
 
     def each_written(self, keys: Collection[str]) -> dict[str, datetime]:
@@ -124,9 +122,13 @@ class Bucket:
 
     def written(self, prefix: str) -> dict[str, datetime]:
         """List the keys that begin so, with the time at which each object was written; StoreError if S3 does not."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return {
+            entry["Key"]: entry["LastModified"] for page in self._pages(prefix) for entry in page.get("Contents", [])
+        }
+
+    def _pages(self, prefix: str, **more: Any) -> Iterator[Any]:  # noqa: ANN401 - as S3 takes and gives them
         try:
-            return {entry["Key"]: entry["LastModified"] for page in pages for entry in page.get("Contents", [])}
+            yield from self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix, **more)
         except (BotoCoreError, ClientError) as error:
             raise self._unwell(error) from error
 

@@ -18,7 +18,7 @@ from feature_store_airflow.failures import SimulationFailed, WatchFailed, record
 from feature_store_airflow.links import SimulationReportLink
 from feature_store_airflow.settings import POLL_SECONDS, setting
 from feature_store_airflow.simulation import CHOOSE, NAME, START_WITHIN, length
-from feature_store_airflow.triggers import DEFERRABLE, TaskTrigger, check_event
+from feature_store_airflow.triggers import DEFERRABLE, TaskTrigger, check_event, describe_task
 
 CONTAINER = "simulation"
 LOG_PREFIX = "run"
@@ -182,9 +182,7 @@ class SimulationTaskOperator(EcsRunTaskOperator):
         return self.client
 
     def _look(self) -> dict[str, Any]:
-        """Return the task as ECS describes it; empty if ECS does not know it: not yet, or an hour after its end."""
-        found: list[dict[str, Any]] = self._ecs.describe_tasks(cluster=self.cluster, tasks=[self.arn])["tasks"]
-        return found[0] if found else {}
+        return describe_task(self._ecs, self.cluster, f"{self.arn}")
 
     def _last_lines(self) -> list[str]:
         try:

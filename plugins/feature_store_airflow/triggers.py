@@ -112,6 +112,60 @@ class AwsTrigger(BaseTrigger):
                 unanswered = 0
             await asyncio.sleep(self._pause(unanswered))
 
+    def _pause(self, unanswered: int) -> float:
+        """Return the seconds until the next look: the setting, doubled for each look in turn that had no answer."""
+        # The exponent has a limit, as a float has.
+        longer = self.poll_seconds * 2.0 ** min(unanswered, 20)
+        return longer if longer < LONGEST_PAUSE else max(self.poll_seconds, LONGEST_PAUSE)
+
+
+def describe_task(ecs: Any, cluster: str, arn: str) -> dict[str, Any]:  # noqa: ANN401 - a client of boto3
+    """Return a task as ECS describes it; empty if ECS does not know it: not yet, or an hour after its end."""
+    found: list[dict[str, Any]] = ecs.describe_tasks(cluster=cluster, tasks=[arn])["tasks"]
+    return found[0] if found else {}
+
+
+def _event(kind: str, text: str) -> TriggerEvent:
+    return TriggerEvent({kind: text})  # type: ignore[no-untyped-call] # Airflow's
+
+
+class EndingTrigger(AwsTrigger):
+    """Wait for the end of what is to end with its task: if that is killed meanwhile, this ends it."""
+
+    kind: ClassVar[str]  # of what it waits for: with its name, how the log names it
+
+    def __init__(self, name: str, **more: Any) -> None:  # noqa: ANN401 - as AwsTrigger
+        """Take the name of what it waits for, by which AWS knows it."""
+        super().__init__(**more)
+        self._name = name
+        self._shown = ""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """End it."""
+
+    def show(self, state: str) -> None:
+        """Log a state that is another one than before."""
+        if state != self._shown:
+            self._shown = state
+            self.log.info("%s %s: %s", self.kind.capitalize(), self._name, state)
+
+    async def on_kill(self) -> None:
+        """End it: someone has marked its task, or cleared it, while it was deferred.
+
+        Not called when the triggerer stops: its triggers go on in another one, or when it is back. A triggerer that
+        comes late to that (it did not answer for a while, and another has taken its triggers over) takes each of them
+        for killed; the task's state tells. What is missed here (its task was killed before a triggerer had begun to
+        look, or was cleared and is deferred again) is ended by the task that is done anew, or ends by itself: a step
+        with the cluster of its run, a task of ECS with its plan.
+        """
+        if await asyncio.to_thread(self._is_deferred):
+            self.log.info(
+                "The task is deferred still, or again: %s %s is not this trigger's any more.", self.kind, self._name
+            )
+            return
+        await asyncio.to_thread(self.abandon)
+
     def _is_deferred(self) -> bool:
         # Only a process that runs tasks or triggers can ask, and has this imported.
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
@@ -122,82 +176,54 @@ class AwsTrigger(BaseTrigger):
         )
         return "deferred" in states.get(ti.run_id, {}).values()
 
-    def _pause(self, unanswered: int) -> float:
-        """Return the seconds until the next look: the setting, doubled for each look in turn that had no answer."""
-        # The exponent has a limit, as a float has.
-        longer = self.poll_seconds * 2.0 ** min(unanswered, 20)
-        return longer if longer < LONGEST_PAUSE else max(self.poll_seconds, LONGEST_PAUSE)
 
-
-def _event(kind: str, text: str) -> TriggerEvent:
-    return TriggerEvent({kind: text})  # type: ignore[no-untyped-call] # Airflow's
-
-
-class StepTrigger(AwsTrigger):
+class StepTrigger(EndingTrigger):
     """Wait for a step's end; cancel it if its task is killed meanwhile."""
 
+    kind = "step"
     hook_class = EmrHook
 
     def __init__(self, *, cluster_id: str, step_id: str, **more: Any) -> None:  # noqa: ANN401 - as AwsTrigger
         """Take the step."""
-        super().__init__(cluster_id=cluster_id, step_id=step_id, **more)
+        super().__init__(step_id, cluster_id=cluster_id, step_id=step_id, **more)
         self.cluster_id, self.step_id = cluster_id, step_id
-        self._shown = ""
 
     def look(self) -> str | None:
         """Return the state of a step that has ended."""
         state = describe_step(emr_client(self.hook), self.cluster_id, self.step_id)["State"]
-        if state != self._shown:
-            self._shown = state
-            self.log.info("Step %s: %s", self.step_id, state)
+        self.show(state)
         return state if state in ENDED else None
 
-    async def on_kill(self) -> None:
-        """Cancel the step: someone has marked its task, or cleared it, while it was deferred.
-
-        Not called when the triggerer stops: its triggers go on in another one, or when it is back. A triggerer that
-        comes late to that (it did not answer for a while, and another has taken its triggers over) takes each of them
-        for killed; the task's state tells. A step that is missed here (its task was killed before a triggerer had begun
-        to look, or was cleared and is deferred again) is cancelled by the task that is done anew, or ends with the
-        cluster of its run.
-        """
-        if await asyncio.to_thread(self._is_deferred):
-            self.log.info("The task is deferred still, or again: step %s is not this trigger's any more.", self.step_id)
-            return
+    def abandon(self) -> None:
+        """Cancel the step."""
         self.log.info("The task was killed: cancelling step %s of %s.", self.step_id, self.cluster_id)
-        await asyncio.to_thread(lambda: cancel_step(emr_client(self.hook), self.cluster_id, self.step_id))
+        cancel_step(emr_client(self.hook), self.cluster_id, self.step_id)
 
 
-class TaskTrigger(AwsTrigger):
+class TaskTrigger(EndingTrigger):
     """Wait for the end of a task of ECS; stop it if its task in Airflow is killed meanwhile."""
 
+    kind = "task"
     hook_class = EcsHook  # type: ignore[assignment] # declared as generic, and is one of them
 
     def __init__(self, *, cluster: str, task_arn: str, **more: Any) -> None:  # noqa: ANN401 - as AwsTrigger
         """Take the task."""
-        super().__init__(cluster=cluster, task_arn=task_arn, **more)
+        super().__init__(task_arn, cluster=cluster, task_arn=task_arn, **more)
         self.cluster, self.task_arn = cluster, task_arn
-        self._shown = ""
         self._unknown = 0
 
     def look(self) -> str | None:
         """Return the state of a task that has ended, or that ECS does not know."""
-        found = self.hook.conn.describe_tasks(cluster=self.cluster, tasks=[self.task_arn])["tasks"]
-        status: str = found[0]["lastStatus"] if found else "MISSING"
+        found = describe_task(self.hook.conn, self.cluster, self.task_arn)
+        status: str = found.get("lastStatus", "MISSING")
         self._unknown = 0 if found else self._unknown + 1
-        if status != self._shown:
-            self._shown = status
-            self.log.info("Task %s: %s", self.task_arn, status)
+        self.show(status)
         return status if status == "STOPPED" or self._unknown >= UNKNOWN_LOOKS else None
 
-    async def on_kill(self) -> None:
-        """Stop the task, as StepTrigger cancels its step; one that is missed here ends by itself, with its plan."""
-        if await asyncio.to_thread(self._is_deferred):
-            return
+    def abandon(self) -> None:
+        """Stop the task."""
         self.log.info("The task was killed: stopping %s.", self.task_arn)
-        await asyncio.to_thread(
-            lambda: self.hook.conn.stop_task(cluster=self.cluster, task=self.task_arn, reason="Its task was killed")
-        )
+        self.hook.conn.stop_task(cluster=self.cluster, task=self.task_arn, reason="Its task was killed")
 
 
 class ClusterTrigger(AwsTrigger):
