@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from itertools import accumulate, pairwise
 from typing import Any
 
-from feature_store import cql, registry
+from feature_store import cql, layout, registry
 from feature_store.energy import ENERGY
 from feature_store.view import FeatureView
 
 ARRIVALS, SHAPES = ("poisson", "constant"), ("steps", "ramp", "spike")
 UNIFORM, ZIPF, TRACE = "uniform", "zipf", "trace"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+NAME = re.compile(layout.SIMULATION_NAME)
 OBJECT = re.compile(r"s3://[^/]+/.+")
 WORKERS = 100  # so that two digits name one
 LONGEST, MOST = 24 * 3600, 1e6  # seconds of a rate, and calls per second of all workers: more is a slip of the pen

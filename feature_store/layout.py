@@ -21,6 +21,7 @@ OWN = (METRICS, VERDICTS, CERTIFICATES)
 VIEW_METRICS = f"metrics/{VIEW}.json"  # of each view, what the page in Airflow shows: see metrics.py
 RELEASES = "releases"  # a folder for each release of the code, named after its content
 SIMULATIONS = "simulation_results"  # a folder for each simulation: its workers' samples, and the report of them
+SIMULATION_NAME = r"[a-z0-9][a-z0-9._-]{0,99}"  # what its name is, from one end to the other
 AUTHORITIES = "certs/"  # in it, PEM files of the certificate authorities that the online store is trusted by
 
 CSV_SUFFIXES = (".csv", ".csv.gz")

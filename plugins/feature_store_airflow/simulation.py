@@ -21,8 +21,8 @@ from feature_store_airflow.triggers import DEFERRABLE
 NAME = "name"
 CHOOSE, WORK, REPORT_TASK = "choose_name", "run_worker", "report"
 RECORD = "simulation"  # .json, in the folder of the run: which simulation it has made
-# As Simulation/plan.py has it, which a DAG may not import; a test says they agree.
-NAMES = r"[a-z0-9][a-z0-9._-]{0,99}"
+NAMES = layout.SIMULATION_NAME
+# As Simulation/plan.py has them, which a DAG may not import; a test says they agree.
 SHAPES = ("steps", "ramp", "spike")
 NUMBER = r"[0-9]{1,6}(\.[0-9]{1,3})?"
 # To Python a $ is also before a line's end; to the browser, whose form checks the same patterns, it is not.
