@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from Simulation import bottleneck
 from Simulation.latencies import Latencies
 from Simulation.plan import Phase
-from Simulation.recording import DONE, Samples, Vitals
+from Simulation.recording import DONE, THROTTLED, Samples, Vitals, counted
 from Simulation.results import Results
 from Simulation.throttling import Asked, Second
 
@@ -21,7 +20,6 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 # Points of a timeline: a longer run has several seconds in each.
 POINTS = 600
 CURVE_POINTS_A_NINE = 8  # of a curve of percentiles, for each further nine
-THROTTLE = "ThrottledError"
 UNWRITTEN = 10  # seconds that a lost worker may have made calls in after its last samples: it writes every five
 Figures = dict[str, Any]
 
@@ -158,17 +156,15 @@ def title(phase: Phase) -> str:
 
 def phases(results: Results) -> list[Of]:
     """The phases of which there are samples; the last one as far as it was run."""
-    samples = results.samples()
+    samples, uncounted = results.samples, _uncounted(results)
     last = max((each.second for each in samples), default=-1)
-    whole = not results.missing and all(
-        worker.ended and worker.ended.state == DONE for worker in results.workers.values()
-    )
+    whole = not results.missing and all(worker.state == DONE for worker in results.workers.values())
     found = []
     for phase in results.plan.phases:
         of = [each for each in samples if each.phase == phase.number]
         if of:
             seconds = phase.seconds if whole else min(phase.seconds, last + 1 - phase.begins)
-            found.append(Of(phase, seconds, of, _late(results, phase), _uncounted(results)))
+            found.append(Of(phase, seconds, of, _late(results, phase), uncounted))
     return found
 
 
@@ -178,11 +174,7 @@ def _uncounted(results: Results) -> frozenset[int]:
     It took capacity in them that it may not have written of.
     """
     before = math.ceil(results.plan.deadline) + 1
-    last = [
-        max((each.second for each in worker.samples), default=0)
-        for worker in results.workers.values()
-        if worker.ended is None or worker.ended.state != DONE
-    ]
+    last = [worker.last_second or 0 for worker in results.workers.values() if worker.state != DONE]
     return frozenset(second for at in last for second in range(at - before, at + UNWRITTEN))
 
 
@@ -197,7 +189,7 @@ def _late(results: Results, phase: Phase) -> list[str]:
 
 def units_a_call(results: Results) -> float:
     """Read units that a call takes, on average over those that have ended, answered or not."""
-    samples = results.samples()
+    samples = results.samples
     ended = sum(each.answered + each.failed for each in samples)
     units = next(iter(results.workers.values())).ready.units
     return units * sum(each.entities for each in samples) / ended if ended else units
@@ -205,7 +197,7 @@ def units_a_call(results: Results) -> float:
 
 def timeline(results: Results) -> Figures:
     """What was seen in each second, or in so many as there are in a point of a longer run."""
-    seconds = by_second(results.samples())
+    seconds = by_second(results.samples)
     last = max(seconds, default=0)
     width = -(-(last + 1) // POINTS)
     found: Figures = {"width": width, "second": list(range(0, last + 1, width))}
@@ -231,10 +223,10 @@ def workers(results: Results) -> list[Figures]:
         found.append(
             {
                 "worker": number,
-                "state": worker.ended.state if worker.ended else "lost",
+                "state": worker.state,
                 "reason": worker.ended.reason if worker.ended else "",
                 "offered": sum(each.offered for each in worker.samples),
-                "last_second": max((each.second for each in worker.samples), default=None),
+                "last_second": worker.last_second,
                 "cores": worker.ready.cores,
                 "callers": worker.ready.callers,
                 "late_ms": _most(vitals, "late", 1000),
@@ -265,17 +257,9 @@ def quantiles(latencies: Latencies) -> dict[str, float | None]:
     return {**found, "max": _ms(latencies.quantile(1.0)) if count else None}
 
 
-def counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Add counts by name, the most first."""
-    found: Counter[str] = Counter()
-    for part in parts:
-        found.update(part)
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-
 def _second(at: int, samples: Sequence[Samples], *, counted: bool) -> Second:
     ended = sum(each.answered + each.failed for each in samples)
-    otherwise = sum(each.failed - each.errors.get(THROTTLE, 0) for each in samples)
+    otherwise = sum(each.failed - each.errors.get(THROTTLED, 0) for each in samples)
     return Second(
         second=at,
         units=sum(each.read_units for each in samples),

@@ -14,6 +14,7 @@ from Simulation.plan import Plan
 GET, GET_MANY = "get", "get_many"
 DONE, STOPPED, FAILED = "done", "stopped", "failed"  # how a worker has ended
 
+THROTTLED = "ThrottledError"  # the class of feature_store.online, by whose name it is counted
 MOST_CALLERS = 1000  # calls of a worker that may be under way, each in a thread of its own
 
 
@@ -72,7 +73,7 @@ class Samples:
     @property
     def throttled(self) -> int:
         """How many tries the table refused for want of capacity."""
-        return self.failed_tries.get("ThrottledError", 0)
+        return self.failed_tries.get(THROTTLED, 0)
 
     @classmethod
     def merged(cls, samples: Iterable[Samples]) -> list[Samples]:
@@ -94,8 +95,8 @@ def _sum(samples: list[Samples]) -> Samples:
         answered=sum(each.answered for each in samples),
         latency=tuple(text for each in samples for text in each.latency),
         service=tuple(text for each in samples for text in each.service),
-        errors=_counted(each.errors for each in samples),
-        failed_tries=_counted(each.failed_tries for each in samples),
+        errors=counted(each.errors for each in samples),
+        failed_tries=counted(each.failed_tries for each in samples),
         entities=sum(each.entities for each in samples),
         missing=sum(each.missing for each in samples),
         stale=sum(each.stale for each in samples),
@@ -103,11 +104,12 @@ def _sum(samples: list[Samples]) -> Samples:
     )
 
 
-def _counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def counted(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add counts by name, the most first."""
     found: Counter[str] = Counter()
     for part in parts:
         found.update(part)
-    return dict(found)
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True, kw_only=True)

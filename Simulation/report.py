@@ -110,7 +110,7 @@ def report(results: Results, objective: Objective, region: str | None) -> Figure
         "name": results.name,
         "plan": plan.to_json(),
         "began": None if results.start is None else moment(results.start),
-        "ran": max(each.second for each in results.samples()) + 1,
+        "ran": max(each.second for each in results.samples) + 1,
         "ids": max(worker.ready.ids for worker in results.workers.values()),
         "verdict": _verdict(met, trouble),
         "objective": {"p99_ms": objective.p99_ms, "errors": objective.errors, **asdict(met)},
@@ -153,7 +153,7 @@ def _trouble(results: Results, phases: Sequence[Of]) -> list[str]:
     """What was wrong with the run itself, a sentence each."""
     found = [f"Worker {number} has not come." for number in results.missing]
     for number, worker in sorted(results.workers.items()):
-        last = max((each.second for each in worker.samples), default=None)
+        last = worker.last_second
         until = "without a sample" if last is None else f"its last samples are of second {last}"
         if worker.ended is None:
             found.append(f"Worker {number} was lost, or runs still: {until}. Its calls after that are missing here.")
@@ -168,7 +168,7 @@ def _trouble(results: Results, phases: Sequence[Of]) -> list[str]:
         if phase not in asked
     ]
     waited = sum(each.waited for worker in results.workers.values() for each in worker.vitals)
-    never = sum(each.offered - each.sent for each in results.samples())
+    never = sum(each.offered - each.sent for each in results.samples)
     if waited or never:
         few = any(worker.ready.callers >= MOST_CALLERS for worker in results.workers.values())
         why = f"workers have {MOST_CALLERS:,} callers at most, and there were too few, or " if few else ""
@@ -185,10 +185,9 @@ def _events(results: Results, phases: Sequence[Of], limit: Throttling) -> list[F
     if limit.first is not None:
         found.append({"second": limit.first, "kind": "throttled", "says": "throttling begins"})
     for number, worker in sorted(results.workers.items()):
-        if worker.ended is None or worker.ended.state != DONE:
-            last = max((each.second for each in worker.samples), default=0)
-            state = worker.ended.state if worker.ended else "lost"
-            found.append({"second": last, "kind": "worker", "says": f"worker {number} {state}"})
+        if worker.state != DONE:
+            said = f"worker {number} {worker.state}"
+            found.append({"second": worker.last_second or 0, "kind": "worker", "says": said})
     found += [{"second": of.phase.begins, "kind": "late", "says": "workers late"} for of in phases if of.late]
     return sorted(found, key=lambda event: (event["second"], event["says"]))
 

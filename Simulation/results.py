@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from feature_store import layout
 from Simulation.plan import Plan
@@ -15,6 +15,7 @@ from Simulation.recording import Batch, Ended, Ready, RecordError, Samples, Vita
 from Simulation.store import Store
 
 PLAN, ENDED = "plan.json", "ended.json"
+LOST = "lost"  # the state of a worker that has not said how it ended
 SAMPLES = re.compile(r"samples-\d{6}\.json")
 AT_ONCE = 10  # files that are read at a time, of thousands: so many connections a client of S3 keeps
 
@@ -42,9 +43,14 @@ class WorkerResults:
     ended: Ended | None
 
     @property
-    def lost(self) -> bool:
-        """Whether it has not said how it ended: it was killed, or runs still."""
-        return self.ended is None
+    def state(self) -> str:
+        """How it has ended; LOST if it has not said so: it was killed, or runs still."""
+        return LOST if self.ended is None else self.ended.state
+
+    @property
+    def last_second(self) -> int | None:
+        """The last second of the run that there are samples of; None if there are none."""
+        return max((each.second for each in self.samples), default=None)
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,14 @@ class Results:
     @property
     def lost(self) -> list[int]:
         """The numbers of workers that came and have not said how they ended."""
-        return [number for number, worker in sorted(self.workers.items()) if worker.lost]
+        return [number for number, worker in sorted(self.workers.items()) if worker.state == LOST]
 
     @property
     def start(self) -> float | None:
         """Seconds since 1970 of second 0; None if there are no samples."""
         return min((worker.start for worker in self.workers.values() if worker.start is not None), default=None)
 
+    @cached_property
     def samples(self) -> list[Samples]:
         """Those of all workers together, by second, phase and call."""
         return Samples.merged(each for worker in self.workers.values() for each in worker.samples)

@@ -204,10 +204,10 @@ def _nothing_refused(phases: Sequence[Asked], without: float | None) -> tuple[St
             "more, and not the table. No rate is named: take more workers, or larger ones."
         )
     says = f"Throttling does not begin up to {_short(without)} calls/s: no try was refused."
-    if late:
+    if late and min(late) > without:
         says += f" Above that the workers did not keep up ({_short(min(late))} calls/s), and nothing can be said."
-        if min(late) <= without:
-            says = f"{says.split(' Above')[0]} The workers did not always keep up."
+    elif late:
+        says += " The workers did not always keep up."
     return State.NOT_REACHED, says
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from Simulation.latencies import Latencies
 from Simulation.load import Load
 from Simulation.machine import Used
 from Simulation.recorder import Recorder
-from Simulation.recording import Batch, Samples, Vitals
+from Simulation.recording import Batch, Samples, Vitals, counted
 from Simulation.store import Store, StoreError
 
 NOTHING = Samples(second=0, phase=0, call="")
@@ -99,24 +98,20 @@ class Writer:
 
     def _take(self) -> None:
         with self._taking:
-            self._take_all()
-
-    def _take_all(self) -> None:
-        samples, vitals = self._recorder.take()
-        if not (samples or vitals):
-            return
-        self._unwritten.append(
-            Batch(
+            samples, vitals = self._recorder.take()
+            if not (samples or vitals):
+                return
+            batch = Batch(
                 worker=self._worker,
                 number=self._batches,
                 start=self._start,
                 samples=tuple(samples),
                 vitals=tuple(vitals),
             )
-        )
-        self._batches += 1
-        self._vitals += vitals
-        self._say(samples)
+            self._unwritten.append(batch)
+            self._batches += 1
+            self._vitals += vitals
+            self._say(samples)
 
     def _write(self) -> None:
         while self._unwritten:
@@ -133,9 +128,7 @@ class Writer:
         # Numbers alone: the histograms are in one already.
         same = (replace(each, second=0, phase=0, call="", latency=(), service=()) for each in samples)
         (self._total,) = Samples.merged([self._total, *same])
-        errors: Counter[str] = Counter()
-        for each in samples:
-            errors.update(each.errors)
+        errors = counted(each.errors for each in samples)
         took = (
             f"p50 {latencies.quantile(0.5) * 1000:.1f} ms, p99 {latencies.quantile(0.99) * 1000:.1f} ms"
             if len(latencies)
@@ -144,5 +137,5 @@ class Writer:
         log.info(
             "%4.0f s: %.1f calls/s due, %.1f answered, %s; %s",
             *(now, sum(each.offered for each in samples) / seconds, sum(each.answered for each in samples) / seconds),
-            *(took, ", ".join(f"{count} {name}" for name, count in errors.most_common()) or "no errors"),
+            *(took, ", ".join(f"{count} {name}" for name, count in errors.items()) or "no errors"),
         )

@@ -62,7 +62,7 @@ class TestRuns:
         capacity.set(rcu=100)
         ended = simulation.start("--rates 50,200 --seconds 3 --arrivals constant --deadline 0.5 --ids zipf:1.1").end()
         assert ended.status == 0, ended.log
-        first, second = ([each for each in simulation.results().samples() if each.phase == phase] for phase in (0, 1))
+        first, second = ([each for each in simulation.results().samples if each.phase == phase] for phase in (0, 1))
         assert not any(each.throttled or each.failed for each in first)
         assert {kind for each in second for kind in each.errors} == {"ThrottledError"}
         throttled = sum(each.throttled for each in second)
@@ -82,7 +82,7 @@ class TestRuns:
         assert "It was stopped after" in ended.summary["error"]
         results = simulation.results()
         assert results.workers[0].ended == Ended("stopped", ended.summary["error"])
-        assert sum(each.answered for each in results.samples()) == ended.summary["answered"] > 100
+        assert sum(each.answered for each in results.samples) == ended.summary["answered"] > 100
 
     def test_a_task_that_is_stopped_while_it_waits_for_the_others(self, simulation: Simulation) -> None:
         worker = simulation.start("--rates 50 --seconds 600", workers=2)
@@ -166,7 +166,7 @@ def test_a_stall_is_seen_by_an_open_loop_and_hidden_by_a_closed_one(simulation: 
         ended = worker.end()
     assert ended.status == 0, ended.log
     assert not errors
-    latencies = Latencies.merged(text for each in simulation.results().samples() for text in each.latency)
+    latencies = Latencies.merged(text for each in simulation.results().samples for text in each.latency)
     print({share: (latencies.quantile(share), quantile(closed, share)) for share in (0.5, 0.9, 0.99, 0.999, 1.0)})
     # Of those that are due in the stall, each tenth waits for more than 0.9 s, which is 1 % of all.
     assert latencies.quantile(0.5) < 0.1

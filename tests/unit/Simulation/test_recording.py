@@ -48,7 +48,7 @@ class TestMerged:
         for worker, each in enumerate(recorders):
             come(store, worker)
             write(store, worker, "samples-020000.json", batch(worker, 20_000, each))
-        samples = Results.load(store, "first").samples()
+        samples = Results.load(store, "first").samples
         merged = Latencies.merged(text for second in samples for text in second.latency)
         assert merged == one
         assert len(merged) == sum(each.answered for each in samples) == 20_000
@@ -147,7 +147,7 @@ class TestResults:
         folder = tmp_path / layout.simulation_worker("first", 0)
         (folder / ".samples-000001.json.part").write_bytes(b'{"worker": 0, "num')
         results = Results.load(store, "first")
-        assert [each.offered for each in results.samples()] == [1]
+        assert [each.offered for each in results.samples] == [1]
         assert results.lost == [0]
 
     def test_a_file_that_is_broken_all_the_same_is_named(self, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_the_figures_of_a_rate_are_those_of_its_samples(store: Folder) -> None:
         assert calls["all"]["offered"] == calls["get"]["offered"] + calls["get_many"]["offered"]
         assert calls["all"]["answered"] + calls["all"]["without_answer"] == calls["all"]["offered"]
         assert calls["all"]["never_ended"] == 0
-        own = [each for each in results.samples() if each.phase == phase["number"]]
+        own = [each for each in results.samples if each.phase == phase["number"]]
         merged = Latencies.merged(text for each in own for text in each.latency)
         assert calls["all"]["latency_ms"]["p99"] == pytest.approx(merged.quantile(0.99) * 1000, abs=1e-3)
         assert calls["all"]["service_ms"]["p50"] < calls["all"]["latency_ms"]["p50"]

@@ -54,7 +54,7 @@ def test_what_could_not_be_written_is_written_later_in_its_order(tmp_path: Path)
     writer.begin()
     writer.end()
     assert [entry.key[-19:] for entry in store.list("")][1:] == [f"samples-{number:06}.json" for number in range(3)]
-    (samples,) = Results.load(store, "first").samples()
+    (samples,) = Results.load(store, "first").samples
     assert (samples.answered, samples.throttled) == (3, 3)
     summary = writer.summary()
     assert (summary["answered"], summary["failed_tries"], summary["p50_ms"]) == (3, {"ThrottledError": 3}, 2.0)
