@@ -63,9 +63,16 @@ def write(calls: Iterable[Call], file: Path = FILE) -> None:
     file.write_text("[\n " + ",\n ".join(lines) + "\n]\n")
 
 
-def recorded(stack: Stack) -> set[Call]:
-    """What the roles have asked of a stack that records."""
+def length(stack: Stack) -> tuple[int, int]:
+    """How long a stack's records are by now, in bytes: that of AWS, and S3Proxy's."""
+    return stack.calls.stat().st_size, stack.s3_requests.stat().st_size
+
+
+def recorded(stack: Stack, since: tuple[int, int] = (0, 0)) -> set[Call]:
+    """What the roles have asked of a stack that records, since its records had a `length`."""
     with stack.calls.open() as aws, stack.s3_requests.open(errors="replace") as s3:
+        aws.seek(since[0])
+        s3.seek(since[1])
         return {call for call in (*of_aws(aws), *of_s3(s3)) if call.role in ROLES}
 
 

@@ -23,8 +23,11 @@ SMALL = {"rates": "20,40", "seconds": 5, "workers": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unpaused(live: Live) -> None:
+def before(live: Live) -> tuple[int, int]:
+    """How long the records of calls are before the first simulation; what other tests have asked is in them."""
+    length = api_calls.length(live.stack)
     live.api.unpause(DAG_ID)
+    return length
 
 
 def errors(live: Live, run_id: str, task_id: str, map_index: int = -1) -> str:
@@ -85,7 +88,7 @@ def logs(live: Live) -> str:
 
 
 @pytest.fixture(scope="module")
-def done(live: Live, unpaused: None) -> tuple[str, str]:
+def done(live: Live, before: tuple[int, int]) -> tuple[str, str]:
     """A good run: its id, and the name of its simulation."""
     run_id, state = live.run(DAG_ID, **SMALL, name="e2e-load")
     assert state == "success", errors(live, run_id, "verdict")
@@ -182,11 +185,13 @@ def test_a_wrong_password_fails_at_once_and_is_not_told(live: Live, wrong_passwo
     assert not [task for task in tasks_of(live, run_id) if task["lastStatus"] != "STOPPED"]
 
 
-def test_nothing_is_asked_of_aws_that_is_not_in_the_list(live: Live, done: tuple[str, str]) -> None:
+def test_nothing_is_asked_of_aws_that_is_not_in_the_list(
+    live: Live, before: tuple[int, int], done: tuple[str, str]
+) -> None:
     """As tests/e2e/test_api_calls.py, which runs no simulation."""
     page = f"{live.stack.airflow_url}/feature-store/simulations/{done[1]}"
     assert httpx.get(page, timeout=60).status_code == httpx.codes.OK
-    seen = api_calls.recorded(live.stack)
+    seen = api_calls.recorded(live.stack, before)
     assert "simulation" in {call.role for call in seen}
     if os.environ.get("GOLDEN_REWRITE") == "1":
         api_calls.write(seen | api_calls.read())
