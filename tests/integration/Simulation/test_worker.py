@@ -154,29 +154,28 @@ class Stalling(Way):
 
 
 def test_a_stall_is_seen_by_an_open_loop_and_hidden_by_a_closed_one(simulation: Simulation, table: Table) -> None:
-    """1 s of 10: 10 % of the calls of an open loop wait for up to a second; of a closed one, one in thousands does."""
+    """1 s of 10: 10 % of the calls of an open loop wait for up to a second; of a closed one, one in thousands does.
+
+    One after the other: a closed loop takes all that the machine has, and would be seen in the other's calls.
+    """
     with Stalling(table.cassandra.stack) as way, table.by(way) as connection:
-        reader = connection.reader(ENERGY, Options(deadline=PATIENT))
-        worker = simulation.start(
+        ended = simulation.start(
             "--rates 100 --seconds 20 --deadline 5", {"KEYSPACES_HOST": way.host, "KEYSPACES_PORT": str(way.port)}
-        )
-        simulation.until(lambda keys: any("plan.json" in key for key in keys))
-        time.sleep(5)
+        ).end()
+        reader = connection.reader(ENERGY, Options(deadline=PATIENT))
         closed, errors = closed_loop(1, 20, lambda: reader.get(IDS[0]))
-        ended = worker.end()
     assert ended.status == 0, ended.log
     assert not errors
     latencies = Latencies.merged(text for each in simulation.results().samples for text in each.latency)
-    shares = (0.5, 0.9, 0.99, 0.999, 1.0)
-    print({share: (latencies.quantile(share), quantile(closed, share)) for share in shares})
-    # Of the calls that are due in a stall, each tenth waits for more than 0.9 s, which is 1 % of all. What a busy
-    # machine adds makes them longer, and is far less than the stall in most of the calls.
-    assert latencies.quantile(0.5) < 0.5 < 0.8 < latencies.quantile(0.99)
-    assert latencies.quantile(0.999) > 0.95
-    # The closed loop makes one call in each stall, of some thousands.
-    assert max(closed) > 0.8
-    assert quantile(closed, 0.99) < latencies.quantile(0.99) / 4
-    assert sum(took > 0.5 for took in closed) / len(closed) < 0.01
+    print({share: (latencies.quantile(share), quantile(closed, share)) for share in (0.5, 0.9, 0.99, 0.999, 1.0)})
+    # Of those that are due in the stall, each tenth waits for more than 0.9 s, which is 1 % of all.
+    assert latencies.quantile(0.5) < 0.1
+    assert 0.8 < latencies.quantile(0.99) < 1.1
+    assert 0.95 < latencies.quantile(0.999) < 1.3
+    assert quantile(closed, 0.99) < 0.2
+    assert quantile(closed, 0.999) < 0.8
+    assert max(closed) > 0.8  # it was there
+    assert sum(took > 0.5 for took in closed) / len(closed) < 0.005
 
 
 def quantile(values: list[float], share: float) -> float:
